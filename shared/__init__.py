@@ -1,0 +1,1 @@
+"""What every room may import: contracts, the spine, database, broker, errors, settings."""
