@@ -1,0 +1,1 @@
+"""The one place where a chat becomes tokens: for training, for serving and for counting."""
