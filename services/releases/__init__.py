@@ -1,0 +1,1 @@
+"""Models, releases and their canaries: which model answers a workload, decided on evidence."""
