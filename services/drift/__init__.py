@@ -1,0 +1,1 @@
+"""Baselines, monitors and alerts: has a live release become worse than it was?"""
