@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import Missing
 
 
-
 class BaseServiceSettings(BaseSettings):
     """Base of all settings classes: prefix PERPETUNE_, frozen, unknown arguments refused."""
 
@@ -30,7 +29,7 @@ class CoreSettings(BaseServiceSettings):
     """What every process needs to reach its surroundings."""
 
     home: Path = Path(".perpetune")
-    # Two login roles: `app` lives under row-level security; `spine` rings, folds and copies snapshots.
+    # Two login roles: `app` lives under row-level security; `spine` rings and copies snapshots.
     database_app_url: str = "postgresql+psycopg://app@127.0.0.1:8705/perpetune"
     database_spine_url: str = "postgresql+psycopg://spine@127.0.0.1:8705/perpetune"
     bus_url: str = "redis://127.0.0.1:8706/0"

@@ -1,0 +1,95 @@
+"""Every Celery setting in one place, each with its reason.
+
+The broker carries only ringing bells: the truth is a row in `spine.deliveries`. Losing all of
+Redis costs time, not work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from shared.settings import CoreSettings
+
+ROOM_QUEUES = (
+    "drift",
+    "evaluation",
+    "feedback",
+    "finetuning",
+    "ingestion",
+    "releases",
+    "workloads",
+)
+
+
+def make_celery(settings: CoreSettings) -> Celery:
+    """The Celery application of workers and of the ringer."""
+    app = Celery("perpetune", broker=settings.bus_url)
+    app.conf.update(celery_settings(settings))
+    return app
+
+
+def celery_settings(settings: CoreSettings) -> dict[str, Any]:
+    """The settings as a plain mapping; see `shared/settings.py` for units and bounds."""
+    return {
+        # Acknowledged after the effect: a killed worker's message is not lost at once.
+        "task_acks_late": True,
+        # Failure is a state of the row, never of the message.
+        "task_acks_on_failure_or_timeout": True,
+        # The ringer counts attempts; redelivery by the broker would loop on what kills a worker.
+        "task_reject_on_worker_lost": False,
+        # A long task must not hold others hostage; costs no throughput.
+        "worker_prefetch_multiplier": 1,
+        "task_time_limit": settings.task_hard_limit_seconds,
+        "task_soft_time_limit": settings.task_soft_limit_seconds,
+        # The broker's own redelivery: three hard limits, so that no running task is repeated.
+        "visibility_timeout": settings.visibility_timeout_seconds,
+        "broker_transport_options": {
+            "visibility_timeout": settings.visibility_timeout_seconds,
+            # Restore what a dead worker left within one visibility timeout, not ten sweeps later.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 30,
+            # An error instead of a hang when Redis freezes or a firewall drops silently.
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            # The client's own repeat would ring twice without anybody knowing.
+            "retry_on_timeout": False,
+            # Another application on the same Redis must not share our unacked set.
+            "global_keyprefix": settings.broker_prefix,
+            # Publishes to a lost binding land here instead of vanishing.
+            "deadletter_queue": "dead",
+        },
+        # A typo in a queue name fails where it is made.
+        "task_create_missing_queues": False,
+        "task_queues": [Queue(name) for name in ROOM_QUEUES],
+        "task_default_queue": "workloads",
+        # A copy that goes on after the connection broke would run beside its redelivery.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # The sleep is unconditional in 5.7, so it is short where people wait for it.
+        "worker_soft_shutdown_timeout": settings.worker_soft_shutdown_seconds,
+        "worker_enable_soft_shutdown_on_idle": False,
+        # Delays are rows with due_at; a message with a far ETA is held in worker memory.
+        "worker_eta_task_limit": 100,
+        # fork() copies locks of torch, psycopg and gRPC in the wrong state.
+        "worker_pool_start_method": "spawn",
+        "worker_proc_alive_timeout": 30.0,
+        "worker_max_tasks_per_child": 1000,
+        # State is a row; results in Redis would be a second truth.
+        "task_ignore_result": True,
+        # Pickle is code.
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        # Wait for Redis; the supervisor handles processes that exit all the same.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # Anybody who can publish could shut workers down; and fewer sockets die less often.
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": False,
+        "enable_utc": True,
+    }

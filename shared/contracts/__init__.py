@@ -1,0 +1,1 @@
+"""THE contract: one module per aggregate with its commands and facts, and who consumes what."""

@@ -1,0 +1,102 @@
+"""Commands and facts of files and datasets. Emitted by ingestion; SealDataset by its askers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.contracts.envelope import Message
+
+
+class FileUploaded(Message):
+    """The bytes of a file are stored; it has to be checked."""
+
+    type: ClassVar[str] = "file.uploaded.v1"
+    file_id: str
+    purpose: str
+    digest: str
+    bytes: int
+
+    @property
+    def subject(self) -> str:
+        return self.file_id
+
+
+class Source(BaseModel):
+    """Rows for a dataset: a blob of JSON lines, and how many of its rows to take."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    file_id: str | None = None
+    # None takes all rows; a number takes that many, chosen by a seeded shuffle.
+    max_rows: int | None = None
+
+
+class Requester(BaseModel):
+    """Who asked, so that the answer finds its way: a job or a cycle."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["job", "cycle"]
+    id: str
+
+
+class SealDataset(Message):
+    """Command: check *training* and *validation* against *base*, and seal a dataset version.
+
+    Ends in DatasetSealed or DatasetRefused with the same requester.
+    """
+
+    type: ClassVar[str] = "dataset.seal.v1"
+    dataset_id: str
+    workload_id: str | None = None
+    base: str
+    training: list[Source]
+    validation: Source | None = None
+    # Share of training rows held out when there is no validation source; 0 holds out none.
+    validation_share: float = 0.0
+    requester: Requester
+
+    @property
+    def subject(self) -> str:
+        return self.dataset_id
+
+
+class DatasetSealed(Message):
+    """A dataset version is immutable from now on."""
+
+    type: ClassVar[str] = "dataset.sealed.v1"
+    public: ClassVar[bool] = True
+    dataset_id: str
+    workload_id: str | None = None
+    requester: Requester
+    training_digest: str
+    validation_digest: str | None = None
+    training_rows: int
+    validation_rows: int
+    training_tokens: int
+    trained_tokens: int
+    truncated_rows: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.dataset_id
+
+
+class DatasetRefused(Message):
+    """The content of a file does not make a dataset; code, line and message say why."""
+
+    type: ClassVar[str] = "dataset.refused.v1"
+    public: ClassVar[bool] = True
+    dataset_id: str
+    requester: Requester
+    code: str
+    message: str
+    param: str
+    line: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.dataset_id

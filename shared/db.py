@@ -1,0 +1,154 @@
+"""Postgres: engines, the unit of work, and the project it acts for.
+
+One boundary opens, commits and closes a transaction (`Units.open`); use cases and repositories
+never commit. Row-level security shows a unit of work only the rows of its project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from shared.context import Context
+from shared.contracts.envelope import Message
+from shared.errors import Unavailable
+from shared.ids import Project
+from shared.settings import CoreSettings
+
+# SQLSTATE classes after which the same transaction may succeed: connection, resources,
+# serialisation and deadlock, operator intervention. Source: PostgreSQL manual, appendix A.
+_TRANSIENT = ("08", "53", "40", "57", "55P03")
+
+
+def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) -> Engine:
+    """
+    An engine with our timeouts on every connection.
+
+    Args:
+        url: `postgresql+psycopg://role:password@host:port/database`.
+        settings: Timeouts and pool size.
+        pool: Connections kept; the setting when None.
+    """
+    options = (
+        f"-c statement_timeout={settings.statement_timeout_milliseconds} "
+        f"-c lock_timeout={settings.lock_timeout_milliseconds} "
+        "-c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+    )
+    return create_engine(
+        url,
+        pool_size=pool or settings.database_pool_connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={"options": options, "connect_timeout": 5},
+    )
+
+
+@dataclass
+class UnitOfWork:
+    """One transaction on behalf of one project.
+
+    Attributes:
+        session: For repositories only.
+        context: Project, actor and causes.
+    """
+
+    session: Session
+    context: Context
+    _now: datetime | None = field(default=None, repr=False)
+
+    @property
+    def project(self) -> Project:
+        return self.context.project
+
+    @property
+    def now(self) -> datetime:
+        """The instant this transaction began, by the database clock, UTC."""
+        if self._now is None:
+            self._now = self.session.execute(text("SELECT now()")).scalar_one()
+        return self._now
+
+    def emit(self, message: Message, *, due_in_seconds: float = 0.0) -> str:
+        """
+        Send *message* to every consumer of the catalogue, in this transaction.
+
+        Args:
+            message: A command or a fact.
+            due_in_seconds: When the deliveries become due; 0 is at once.
+
+        Returns:
+            The id of the envelope.
+        """
+        from shared.spine import deliveries  # noqa: PLC0415 - the spine imports this module
+
+        return deliveries.emit(self, message, due_in_seconds=due_in_seconds)
+
+    def audit(
+        self, action: str, subject: str, *, reason: str = "", facts: dict[str, Any] | None = None
+    ) -> None:
+        """
+        Append an audit entry, in this transaction.
+
+        Args:
+            action: `<noun>.<past participle>`, for example `release.promoted`.
+            subject: Id of what it happened to.
+            reason: Why, in a sentence.
+            facts: Evidence that may be shown to the project; no personal data.
+        """
+        from shared.audit import entries  # noqa: PLC0415 - the entries import this module
+
+        entries.append(self, action, subject, reason=reason, facts=facts or {})
+
+
+class Units:
+    """Opens units of work on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def open(self, context: Context) -> Iterator[UnitOfWork]:
+        """
+        A unit of work for `context.project`: commits on a clean exit, rolls back on an error.
+
+        Raises:
+            Unavailable: Postgres is away or refused for a passing reason; nothing was written,
+                or, if the connection broke during commit, the outcome has to be looked up.
+        """
+        with mapped_database_errors(), Session(self.engine, expire_on_commit=False) as session:
+            if context.project:
+                session.execute(
+                    text("SELECT set_config('app.project', :project, true)"),
+                    {"project": context.project},
+                )
+            yield UnitOfWork(session=session, context=context)
+            session.commit()
+
+
+@contextmanager
+def mapped_database_errors() -> Iterator[None]:
+    """Turn passing failures of Postgres into `Unavailable`; leave programming errors alone."""
+    try:
+        yield
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or state.startswith(_TRANSIENT):
+            raise Unavailable(
+                "The database does not answer; nothing was changed. Repeat in a moment.",
+                code="database_unavailable",
+                retry_after=1,
+            ) from error
+        if isinstance(error, OperationalError) and not state:
+            raise Unavailable(
+                "The database cannot be reached. Repeat in a moment.",
+                code="database_unavailable",
+                retry_after=1,
+            ) from error
+        raise

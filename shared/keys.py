@@ -1,0 +1,141 @@
+"""API keys: their form, their scopes, and the copy of them every door keeps in memory.
+
+Form: `ppt_<key id>_<43 base62 characters>`. 256 random bits need no slow hash; what is stored
+is an HMAC-SHA-256 with a pepper that is not in the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from shared.errors import Forbidden, Unauthenticated
+from shared.ids import Project, random_base62
+from shared.snapshots import Snapshot
+
+SCOPES = frozenset(
+    {
+        "alerts:read",
+        "audit:read",
+        "datasets:read",
+        "evaluations:read",
+        "evaluations:write",
+        "events:read",
+        "events:write",
+        "feedback:write",
+        "files:read",
+        "files:write",
+        "inference:write",
+        "jobs:read",
+        "jobs:write",
+        "keys:write",
+        "models:read",
+        "models:write",
+        "releases:read",
+        "releases:write",
+        "workloads:read",
+        "workloads:write",
+    }
+)
+
+_KEY_ID_CHARACTERS = 10
+_SECRET_CHARACTERS = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request, as its API key says."""
+
+    project: Project
+    key_id: str
+    scopes: frozenset[str]
+
+    def require(self, scope: str) -> None:
+        """
+        Raises:
+            Forbidden: The key lacks *scope*.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(
+                f"This key lacks the scope '{scope}'; use a key that has it.", code="missing_scope"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key as the database holds it."""
+
+    key_id: str
+    project: Project
+    mac: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+
+def new_key() -> tuple[str, str]:
+    """A fresh key id and the full key, which is shown once and stored nowhere."""
+    key_id = random_base62(_KEY_ID_CHARACTERS)
+    return key_id, f"ppt_{key_id}_{random_base62(_SECRET_CHARACTERS)}"
+
+
+def mac_of(key: str, pepper: str) -> str:
+    """HMAC-SHA-256 of the full *key*, hexadecimal."""
+    return hmac.new(pepper.encode(), key.encode(), hashlib.sha256).hexdigest()
+
+
+class KeyRing:
+    """All valid keys in memory, at most one snapshot period old."""
+
+    def __init__(self, snapshot: Snapshot[dict[str, StoredKey]], pepper: str) -> None:
+        self._snapshot = snapshot
+        self._pepper = pepper
+
+    def caller(self, authorization: str | None) -> Caller:
+        """
+        The caller named by an Authorization header.
+
+        Raises:
+            Unauthenticated: The header is absent, malformed, or its key unknown or expired.
+        """
+        scheme, _, key = (authorization or "").partition(" ")
+        parts = key.strip().split("_")
+        if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "ppt":
+            raise Unauthenticated(
+                "Send an API key as 'Authorization: Bearer ppt_...'.", code="invalid_api_key"
+            )
+        return self._verified(parts[1], key.strip())
+
+    def _verified(self, key_id: str, key: str) -> Caller:
+        stored = self._snapshot.value.get(key_id)
+        if stored is None:
+            # A key made a moment ago may not be in memory yet; ask once, at a bounded rate.
+            self._snapshot.refresh_soon()
+            stored = self._snapshot.value.get(key_id)
+        # The same work is done for unknown ids, so that timing tells nothing.
+        expected = stored.mac if stored else "0" * 64
+        if not hmac.compare_digest(mac_of(key, self._pepper), expected) or stored is None:
+            raise Unauthenticated("This API key is not known.", code="invalid_api_key")
+        if stored.expires_at is not None and stored.expires_at < datetime.now(UTC):
+            raise Unauthenticated("This API key has expired; make a new one.", code="expired_key")
+        return Caller(project=stored.project, key_id=stored.key_id, scopes=stored.scopes)
+
+
+KEYS_QUERY = text("SELECT key_id, project, mac, scopes, expires_at FROM gateway.keys_v1")
+
+
+def keys_from_rows(rows: list[tuple[object, ...]]) -> dict[str, StoredKey]:
+    """The snapshot's value from the rows of KEYS_QUERY."""
+    return {
+        str(row[0]): StoredKey(
+            key_id=str(row[0]),
+            project=Project(str(row[1])),
+            mac=str(row[2]),
+            scopes=frozenset(row[3]),  # type: ignore[call-overload]  # a text[] column
+            expires_at=row[4] if isinstance(row[4], datetime) else None,
+        )
+        for row in rows
+    }

@@ -1,0 +1,1 @@
+"""The spine: deliveries, leases, schedules, dead letters, feeds. Tables in schema `spine`."""

@@ -1,0 +1,128 @@
+"""Deliveries: a row per consumer is the work itself; what the broker carries only rings it.
+
+A row is written in the transaction of the change that causes it, and deleted in the transaction
+of its effect. So a message that arrives twice, late or forged finds no row and does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from shared.contracts.envelope import Envelope, Message
+from shared.ids import DeliveryId, uuid7
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from shared.db import UnitOfWork
+
+_INSERT = text("""
+    INSERT INTO spine.deliveries (id, project, queue, task, envelope, lane, key, due_at)
+    VALUES (:id, :project, :queue, :task, CAST(:envelope AS jsonb), :lane, :key,
+            now() + make_interval(secs => :due_in))
+    ON CONFLICT DO NOTHING
+""")
+_PUBLISH = text("""
+    INSERT INTO spine.events (id, project, type, envelope)
+    VALUES (:id, :project, :type, CAST(:envelope AS jsonb))
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for one consumer."""
+
+    id: DeliveryId
+    queue: str
+    task: str
+    starts: int
+    envelope: Envelope
+
+
+def emit(uow: UnitOfWork, message: Message, *, due_in_seconds: float = 0.0) -> str:
+    """Write one delivery per consumer of *message*, and an event if it is public.
+
+    Returns:
+        The id of the envelope, shared by all its deliveries.
+    """
+    from shared.contracts.catalogue import consumers_of  # noqa: PLC0415 - imports all contracts
+
+    envelope = Envelope.seal(message, uow.context, uow.now)
+    body = envelope.model_dump_json()
+    for task in consumers_of(type(message)):
+        uow.session.execute(
+            _INSERT,
+            {
+                "id": uuid7(),
+                "project": uow.project,
+                "queue": queue_of(task),
+                "task": task,
+                "envelope": body,
+                "lane": message.lane,
+                "key": message.coalesce_key,
+                "due_in": due_in_seconds,
+            },
+        )
+    if message.public:
+        uow.session.execute(
+            _PUBLISH,
+            {"id": envelope.id, "project": uow.project, "type": envelope.type, "envelope": body},
+        )
+    return envelope.id
+
+
+def queue_of(task: str) -> str:
+    """The queue of a task is the name of its room: `releases.fold` -> `releases`."""
+    return task.partition(".")[0]
+
+
+def take(session: Session, delivery_id: str) -> Delivery | None:
+    """
+    Delete the row in the current transaction and return it.
+
+    Returns:
+        None when it is done already, or when another worker holds it right now.
+    """
+    row = session.execute(
+        text("SELECT id, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))"),
+        {"id": delivery_id},
+    ).one_or_none()
+    return None if row is None or row.id is None else _delivery(row)
+
+
+def peek(session: Session, delivery_id: str) -> Delivery | None:
+    """The row without taking it; None when it is done. Records a start when rung again."""
+    row = session.execute(
+        text("SELECT id, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))"),
+        {"id": delivery_id},
+    ).one_or_none()
+    return None if row is None or row.id is None else _delivery(row)
+
+
+def defer(session: Session, delivery_id: str, seconds: float, error: str) -> None:
+    """Make the row due again in *seconds*, one attempt spent."""
+    session.execute(
+        text("SELECT spine.defer(CAST(:id AS uuid), :seconds, :error)"),
+        {"id": delivery_id, "seconds": seconds, "error": error[:500]},
+    )
+
+
+def bury(session: Session, delivery_id: str, reason: str) -> None:
+    """Turn the row into a dead letter."""
+    session.execute(
+        text("SELECT spine.bury(CAST(:id AS uuid), :reason)"),
+        {"id": delivery_id, "reason": reason[:500]},
+    )
+
+
+def _delivery(row: object) -> Delivery:
+    return Delivery(
+        id=DeliveryId(str(row.id)),  # type: ignore[attr-defined]  # a Row has its columns
+        queue=row.queue,  # type: ignore[attr-defined]  # as above
+        task=row.task,  # type: ignore[attr-defined]  # as above
+        starts=row.starts,  # type: ignore[attr-defined]  # as above
+        envelope=Envelope.model_validate(row.envelope),  # type: ignore[attr-defined]  # as above
+    )

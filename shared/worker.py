@@ -1,0 +1,58 @@
+"""The worker process: Celery with the tasks of every room that has some.
+
+`python -m shared.worker [--queues a,b]`; without queues it serves all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+from shared.broker import ROOM_QUEUES, make_celery
+from shared.logging import configure_logging
+from shared.process import process_settings
+
+celery = make_celery(process_settings())
+celery.set_default()
+
+
+def import_tasks() -> list[str]:
+    """Import `services.<room>.tasks` of every room; returns the module names."""
+    import services  # noqa: PLC0415 - rooms import this package, so they are found at run time
+
+    names = [
+        f"services.{room.name}.tasks"
+        for room in pkgutil.iter_modules(services.__path__)
+        if importlib.util.find_spec(f"services.{room.name}.tasks")
+    ]
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+import_tasks()
+
+
+def main() -> None:
+    """Run until SIGTERM; a warm shutdown finishes running tasks."""
+    settings = process_settings()
+    queues = sys.argv[sys.argv.index("--queues") + 1] if "--queues" in sys.argv else None
+    celery.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={settings.worker_children}",
+            f"--queues={queues or ','.join(ROOM_QUEUES)}",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+# Pool children are spawned, so they import this module and need logging of their own.
+configure_logging("worker", process_settings().log_level)
+
+if __name__ == "__main__":
+    main()
