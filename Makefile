@@ -1,0 +1,66 @@
+# Everything starts from Python 3.11: `make run` needs nothing else on the machine.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
+
+.PHONY: help install run demo up down status test lint format types lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(INSTALLED): requirements.txt requirements-torch.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "No '$(PYTHON)' on the PATH. Install Python 3.11, or name yours: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "'$(PYTHON)' is not Python 3.11, for which the requirements are pinned." >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+# torch comes second: what it shares with the lock file is then already there, at its pinned version.
+	$(BIN)/pip install --no-deps --require-hashes -r requirements.txt
+	$(BIN)/pip install -r requirements-torch.txt
+	$(BIN)/pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(INSTALLED) ## Make the virtual environment and install what is pinned
+
+run: $(INSTALLED) ## Start the local stack, run the demonstration, keep serving (EXIT=1 ends after it, FRESH=1 wipes, DATA=file.jsonl)
+	$(BIN)/perpetune demo $(demo_flags)
+
+demo: run ## The same as run
+
+up: $(INSTALLED) ## Start the local stack in the foreground; Ctrl-C stops it
+	$(BIN)/perpetune up
+
+down: $(INSTALLED) ## Stop the local stack from another terminal
+	$(BIN)/python -m infra.local down
+
+status: $(INSTALLED) ## Show the processes of the local stack
+	$(BIN)/python -m infra.local status
+
+test: $(INSTALLED) ## Run all tests, or some: make test TESTS=tests/unit
+	$(BIN)/python -m pytest -p no:cacheprovider $(TESTS)
+
+lint: $(INSTALLED) ## Check style and format
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
+
+format: $(INSTALLED) ## Format the code and repair what can be repaired
+	$(BIN)/ruff check --no-cache --fix .
+	$(BIN)/ruff format --no-cache .
+
+types: $(INSTALLED) ## Check types
+	$(BIN)/mypy
+
+lock: $(INSTALLED) ## Write requirements.txt anew from pyproject.toml
+	$(BIN)/python -m infra.lock
+
+clean: ## Remove the virtual environment and caches; the state in .perpetune stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build ./*.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
