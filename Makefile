@@ -7,9 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+SECRETS := postgres_password app_password spine_password bus_password cache_password \
+  api_key_pepper receipt_key
+
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test lint format types lock clean
+.PHONY: help install run demo up down status test lint format types lock secrets clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +63,12 @@ types: $(INSTALLED) ## Check types
 
 lock: $(INSTALLED) ## Write requirements.txt anew from pyproject.toml
 	$(BIN)/python -m infra.lock
+
+secrets: ## Make the secret files of docker-compose.yml that are missing
+	@mkdir -p -m 0700 secrets && umask 077 && for name in $(SECRETS); do \
+	  [ -e secrets/$$name ] || od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' > secrets/$$name; \
+	done
+	@echo "The secrets are in ./secrets; containers read them as user 1000"
 
 clean: ## Remove the virtual environment and caches; the state in .perpetune stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build ./*.egg-info

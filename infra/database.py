@@ -13,6 +13,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from shared.settings import CoreSettings
+
 # `app` lives under row-level security; `spine` rings, folds and copies snapshots across projects.
 ROLES = {"app": "NOBYPASSRLS", "spine": "BYPASSRLS"}
 
@@ -78,3 +80,17 @@ def maintenance(owner_url: str) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(
         address.render_as_string(hide_password=False), autocommit=True, connect_timeout=5
     )
+
+
+def main() -> None:
+    """Prepare the database that PERPETUNE_DATABASE_APP_URL names, as its owner."""
+    settings = CoreSettings()
+    passwords = {role: settings.secret(f"{role}_password").get_secret_value() for role in ROLES}
+    owner = make_url(settings.database_app_url).set(
+        username="perpetune", password=settings.secret("postgres_password").get_secret_value()
+    )
+    prepare(owner.render_as_string(hide_password=False), passwords)
+
+
+if __name__ == "__main__":
+    main()
