@@ -19,6 +19,7 @@ CONSUMERS: dict[type[Message], tuple[str, ...]] = {
     workloads.CycleClosed: (),
     workloads.CheckCycleDeadline: ("workloads.check_deadline",),
     ingestion.FileUploaded: ("ingestion.check_file",),
+    ingestion.ResultFileStored: ("ingestion.adopt_file",),
     ingestion.SealDataset: ("ingestion.seal_dataset",),
     ingestion.DatasetSealed: ("finetuning.accept_dataset", "workloads.hear_dataset"),
     ingestion.DatasetRefused: ("finetuning.refuse_dataset", "workloads.hear_refusal"),

@@ -1,4 +1,4 @@
-"""Commands and facts of files and datasets. Emitted by ingestion; SealDataset by its askers."""
+"""Commands and facts of files and datasets. Emitted by ingestion, but for what others ask of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ class FileUploaded(Message):
     type: ClassVar[str] = "file.uploaded.v1"
     file_id: str
     purpose: str
+    digest: str
+    bytes: int
+
+    @property
+    def subject(self) -> str:
+        return self.file_id
+
+
+class ResultFileStored(Message):
+    """The bytes of a job's result file are stored; ingestion lists it among the project's files.
+
+    Emitted by finetuning, which chose the id because the job already shows it.
+    """
+
+    type: ClassVar[str] = "file.result_stored.v1"
+    file_id: str
+    purpose: Literal["fine-tune-results"] = "fine-tune-results"
+    filename: str
     digest: str
     bytes: int
 
