@@ -1,0 +1,1 @@
+"""Prompt log-probabilities by one torch forward pass, in a process of its own."""
