@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shared.errors import Invalid
-from shared.statistics.edetector import EDetector, onset
+from shared.statistics.edetector import EDetector
 from shared.statistics.eprocess import mean
 from shared.statistics.intervals import wilson_upper
-
-# Values kept to tell when a change began. An older beginning is reported as "there or earlier".
-RECENT = 300
 
 # A ceiling of 1 could never be exceeded and would divide by zero; a release that always failed may
 # as well be reported as failing.
@@ -50,23 +47,23 @@ class DriftPolicy:
     The numbers of one monitor, fixed when it begins.
 
     Attributes:
-        run_length: A: mean number of values to a false alarm is at least this.
-        baseline_values: Values after promotion that make the baseline. Few are paid for with delay:
-            the ceiling is the upper bound of the baseline's rate.
+        mean_run_length: A: mean number of values to a false alarm is at least this.
+        baseline_outcomes: Values after promotion that make the baseline. Few are paid for with
+            delay: the ceiling is the upper bound of the baseline's rate.
         baseline_confidence: Of those one-sided bounds, together over a metric's events.
 
     Raises:
         Invalid: A number is out of range; `param` names it.
     """
 
-    run_length: float = 10_000.0
-    baseline_values: int = 30
+    mean_run_length: float = 10_000.0
+    baseline_outcomes: int = 30
     baseline_confidence: float = 0.95
 
     def __post_init__(self) -> None:
         for param, holds, rule in (
-            ("run_length", self.run_length >= 100, "is at least 100"),
-            ("baseline_values", 30 <= self.baseline_values <= 2_000, "lies in 30..2000"),
+            ("mean_run_length", self.mean_run_length >= 100, "is at least 100"),
+            ("baseline_outcomes", 30 <= self.baseline_outcomes <= 2_000, "lies in 30..2000"),
             ("baseline_confidence", 0.5 <= self.baseline_confidence < 1, "lies in [0.5, 1)"),
         ):
             if not holds:
@@ -123,7 +120,6 @@ class MonitorState:
 
     Attributes:
         collected: Values of the baseline to come; empty once it is pinned.
-        recent: The last values since the baseline, oldest first, at most RECENT.
         n: Values since the baseline or the last restart.
     """
 
@@ -132,7 +128,6 @@ class MonitorState:
     collected: tuple[float, ...] = ()
     baseline: Baseline | None = None
     tests: tuple[EventTest, ...] = ()
-    recent: tuple[float, ...] = ()
     n: int = 0
 
 
@@ -152,7 +147,6 @@ class Alert:
         baseline_rate: The event's rate among them, in [0, 1].
         ceiling: Upper bound of that rate, which the detector takes as "all is well".
         onset_observations_ago: Values since the change most probably began, with the last one.
-        is_onset_censored: The change began there or earlier.
         current_rate: The event's rate since the onset, in [0, 1].
         may_retrain: Only outcomes say that a model became worse; the rest is for people.
         guarantee: The bound on false alarms.
@@ -168,7 +162,6 @@ class Alert:
     baseline_rate: float
     ceiling: float
     onset_observations_ago: int
-    is_onset_censored: bool
     current_rate: float
     may_retrain: bool
     guarantee: str
@@ -197,7 +190,7 @@ def fold(state: MonitorState, observation: Observation) -> MonitorState:
     Raises:
         Invalid: A value is not finite or, for success, outside [0, 1].
 
-    Cost: under 0.1 ms; O(baseline_values) for the value that completes the baseline.
+    Cost: under 0.1 ms; O(baseline_outcomes) for the value that completes the baseline.
     """
     value = value_of(state.metric, observation)
     if value is None or is_alarming(state):
@@ -210,7 +203,6 @@ def fold(state: MonitorState, observation: Observation) -> MonitorState:
         tests=tuple(
             replace(test, detector=test.detector.advance(_hit(test, value))) for test in state.tests
         ),
-        recent=(*state.recent, value)[-RECENT:],
         n=state.n + 1,
     )
 
@@ -221,7 +213,7 @@ def statistic(state: MonitorState) -> float:
 
 
 def is_alarming(state: MonitorState) -> bool:
-    return statistic(state) >= state.policy.run_length
+    return statistic(state) >= state.policy.mean_run_length
 
 
 def decide(state: MonitorState) -> Alert | None:
@@ -229,21 +221,19 @@ def decide(state: MonitorState) -> Alert | None:
     if state.baseline is None or not is_alarming(state):
         return None
     test = max(state.tests, key=lambda test: test.detector.statistic)
-    hits = [_hit(test, value) for value in state.recent]
-    began = onset(test.detector.ceiling, hits)
+    change = test.detector.change
     return Alert(
         metric=state.metric,
         event=test.event,
         cut=test.cut,
         statistic=statistic(state),
-        threshold=state.policy.run_length,
+        threshold=state.policy.mean_run_length,
         observations=state.n,
         baseline_n=state.baseline.n,
         baseline_rate=test.rate,
         ceiling=test.detector.ceiling,
-        onset_observations_ago=began.observations_ago,
-        is_onset_censored=began.is_censored and state.n > len(hits),
-        current_rate=math.fsum(hits[-began.observations_ago :]) / began.observations_ago,
+        onset_observations_ago=change.count,
+        current_rate=change.total / change.count,
         may_retrain=state.metric is Metric.FAILURE,
         guarantee=guarantee(state.policy),
     )
@@ -252,15 +242,16 @@ def decide(state: MonitorState) -> Alert | None:
 def restart(state: MonitorState) -> MonitorState:
     """The monitor after its alarm is recorded: same baseline, no evidence."""
     tests = tuple(replace(test, detector=test.detector.restart()) for test in state.tests)
-    return replace(state, tests=tests, recent=(), n=0)
+    return replace(state, tests=tests, n=0)
 
 
 def guarantee(policy: DriftPolicy) -> str:
     """What an alarm of this policy promises."""
     return (
-        f"While the rate stays at or below the ceiling, at least {policy.run_length:g} values of"
-        " this metric pass on average before a false alarm. The ceilings cover the baseline's true"
-        f" rates with confidence {policy.baseline_confidence:g}. Assumes no swing above them."
+        "While the rate stays at or below the ceiling, at least"
+        f" {policy.mean_run_length:g} values of this metric pass on average before a false alarm."
+        " The ceilings cover the baseline's true rates with confidence"
+        f" {policy.baseline_confidence:g}. Assumes no swing above them."
     )
 
 
@@ -273,7 +264,7 @@ def _check(metric: Metric, value: float) -> None:
 
 def _collect(state: MonitorState, value: float) -> MonitorState:
     collected = (*state.collected, value)
-    if len(collected) < state.policy.baseline_values:
+    if len(collected) < state.policy.baseline_outcomes:
         return replace(state, collected=collected)
     baseline = pin_baseline(collected)
     tests = tuple(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from shared.errors import Invalid
 from shared.statistics.eprocess import CEILING, mean
@@ -16,11 +13,27 @@ from shared.statistics.odds import shifted
 RATIOS = (1.25, 1.6, 2.25, 4.0, 9.0)
 
 
-class Onset(NamedTuple):
-    """Where a change most probably began, in observations before and including the last one."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    The latest stretch of values that speaks most for one alternative.
 
-    observations_ago: int
-    is_censored: bool  # the change began there or earlier, before the kept observations
+    Attributes:
+        product: Of the factors over the stretch.
+        count: Values in it, with the last one.
+        total: Their sum.
+    """
+
+    product: float = 1.0
+    count: int = 0
+    total: float = 0.0
+
+    def advance(self, value: float, factor: float) -> Run:
+        # A stretch that speaks against the alternative is better begun anew: this keeps the start
+        # that maximises the product, over all starts and with nothing stored.
+        if self.product <= 1:
+            return Run(min(factor, CEILING), 1, value)
+        return Run(min(self.product * factor, CEILING), self.count + 1, self.total + value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,7 @@ class EDetector:
 
     ceiling: float
     sums: tuple[float, ...] = (0.0,) * len(RATIOS)
+    runs: tuple[Run, ...] = (Run(),) * len(RATIOS)
 
     def __post_init__(self) -> None:
         if not 0 < self.ceiling < 1:
@@ -58,11 +72,12 @@ class EDetector:
         if not 0 <= value <= 1:
             raise Invalid(f"A value lies in [0, 1]; got {value}.", code="value_out_of_range")
         excess = value - self.ceiling
-        sums = tuple(
-            min((m + 1) * (1 + bet * excess), CEILING)
-            for m, bet in zip(self.sums, bets(self.ceiling), strict=True)
+        factors = tuple(1 + bet * excess for bet in bets(self.ceiling))
+        return replace(
+            self,
+            sums=tuple(min((m + 1) * f, CEILING) for m, f in zip(self.sums, factors, strict=True)),
+            runs=tuple(r.advance(value, f) for r, f in zip(self.runs, factors, strict=True)),
         )
-        return replace(self, sums=sums)
 
     def restart(self) -> EDetector:
         """The same detector before its first value, as after an alarm."""
@@ -72,6 +87,16 @@ class EDetector:
     def statistic(self) -> float:
         """Evidence for a change, >= 0, finite; alarm when it reaches A."""
         return mean(self.sums)
+
+    @property
+    def change(self) -> Run:
+        """
+        The values since the change most probably began; empty before the first value.
+
+        Source: maximum likelihood estimate of a change point, Hinkley 1970; the running form is
+        Page's CUSUM.
+        """
+        return max(self.runs, key=lambda run: run.product)
 
 
 @lru_cache(maxsize=256)
@@ -84,27 +109,3 @@ def bets(ceiling: float) -> tuple[float, ...]:
     return tuple(
         (shifted(ceiling, ratio) - ceiling) / (ceiling * (1 - ceiling)) for ratio in RATIOS
     )
-
-
-def onset(ceiling: float, values: Sequence[float]) -> Onset:
-    """
-    The start that maximises the product of one alternative's factors up to the last value.
-
-    Args:
-        ceiling: Of the detector.
-        values: Latest values, oldest first, shape (n,), n >= 1.
-
-    Returns:
-        Observations since the change; censored when the best start is the oldest value kept.
-
-    Cost: O(n * alternatives).
-    Source: maximum likelihood estimate of the change point given an alarm, Hinkley 1970.
-    """
-    best, ago = -math.inf, 1
-    for bet in bets(ceiling):
-        total = 0.0
-        for back, value in enumerate(reversed(values), start=1):
-            total += math.log1p(bet * (value - ceiling))
-            if total > best:
-                best, ago = total, back
-    return Onset(ago, is_censored=ago == len(values))

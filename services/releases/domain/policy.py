@@ -55,16 +55,16 @@ class CanaryPolicy:
     guardrail_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        _require("margin", "lies in (0, 0.4]", holds=0 < self.margin <= 0.4)
+        _require("margin", "lies in (0, 1)", holds=0 < self.margin < 1)
         for name in ("alpha_promote", "alpha_rollback", "alpha_share"):
             _require(name, "lies in (0, 0.5]", holds=0 < getattr(self, name) <= 0.5)
         rising = all(a < b for a, b in zip(self.shares, self.shares[1:], strict=False))
         in_range = bool(self.shares) and self.shares[0] > 0 and self.shares[-1] < 1
         _require("shares", "rises from step to step, between 0 and 1", holds=rising and in_range)
         enough = len(self.ramp_margins) >= len(self.shares) - 1
-        in_range = all(0 < margin <= 0.4 for margin in self.ramp_margins)
+        in_range = all(0 < margin < 1 for margin in self.ramp_margins)
         _require(
-            "ramp_margins", "has one number per step, each in (0, 0.4]", holds=enough and in_range
+            "ramp_margins", "has one number per step, each in (0, 1)", holds=enough and in_range
         )
         _require("cap_outcomes", "is at least 1", holds=self.cap_outcomes >= 1)
         _require("cap_days", "is positive", holds=self.cap_days > 0)
