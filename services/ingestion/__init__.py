@@ -1,0 +1,1 @@
+"""Files and datasets: upload, checks by line, token counts, leakage, sealed dataset versions."""

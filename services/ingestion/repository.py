@@ -1,0 +1,108 @@
+"""Every statement on the tables of ingestion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from services.ingestion.domain.findings import Finding
+from services.ingestion.models import DatasetRow, FileRow, FindingRow
+from shared.db import UnitOfWork
+from shared.errors import Missing
+
+
+def add_file(uow: UnitOfWork, row: FileRow) -> None:
+    """Store a new file; its database defaults are filled in."""
+    uow.session.add(row)
+    uow.session.flush()
+    uow.session.refresh(row)
+
+
+def load_file(uow: UnitOfWork, file_id: str) -> FileRow:
+    """
+    Raises:
+        Missing: There is no such file, or it was deleted.
+    """
+    row = uow.session.exec(
+        select(FileRow).where(FileRow.id == file_id, col(FileRow.deleted_at).is_(None))
+    ).one_or_none()
+    if row is None:
+        raise Missing(f"There is no file '{file_id}'.", code="file_not_found", param="file_id")
+    return row
+
+
+def list_files(
+    uow: UnitOfWork, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
+) -> Sequence[FileRow]:
+    """Up to `limit + 1` files behind the file *after*."""
+    query = select(FileRow).where(col(FileRow.deleted_at).is_(None))
+    if purpose:
+        query = query.where(FileRow.purpose == purpose)
+    seq = col(FileRow.seq)
+    if after:
+        position = load_file(uow, after).seq
+        query = query.where(seq < position if newest_first else seq > position)
+    query = query.order_by(seq.desc() if newest_first else seq)
+    return uow.session.exec(query.limit(limit + 1)).all()
+
+
+def add_dataset(uow: UnitOfWork, row: DatasetRow) -> None:
+    """Store a dataset version, for ever."""
+    uow.session.add(row)
+    uow.session.flush()
+
+
+def has_dataset(uow: UnitOfWork, dataset_id: str) -> bool:
+    return uow.session.get(DatasetRow, dataset_id) is not None
+
+
+def load_dataset(uow: UnitOfWork, dataset_id: str) -> DatasetRow:
+    """
+    Raises:
+        Missing: There is no such dataset.
+    """
+    row = uow.session.get(DatasetRow, dataset_id)
+    if row is None:
+        raise Missing(
+            f"There is no dataset '{dataset_id}'.", code="dataset_not_found", param="dataset_id"
+        )
+    return row
+
+
+def list_datasets(
+    uow: UnitOfWork, *, workload_id: str | None, after: str | None, limit: int
+) -> Sequence[DatasetRow]:
+    """Up to `limit + 1` datasets, newest first."""
+    query = select(DatasetRow)
+    if workload_id:
+        query = query.where(DatasetRow.workload_id == workload_id)
+    if after:
+        query = query.where(col(DatasetRow.seq) < load_dataset(uow, after).seq)
+    return uow.session.exec(query.order_by(col(DatasetRow.seq).desc()).limit(limit + 1)).all()
+
+
+def replace_findings(uow: UnitOfWork, subject: str, findings: Iterable[Finding]) -> None:
+    """The findings on *subject* are these; a repeated check leaves no doubles."""
+    uow.session.execute(delete(FindingRow).where(col(FindingRow.subject) == subject))
+    uow.session.add_all(
+        FindingRow(
+            project=uow.project,
+            subject=subject,
+            rule=finding.rule,
+            severity=str(finding.severity),
+            line=finding.line,
+            pointer=finding.pointer,
+            message=finding.message,
+            fix=finding.fix,
+        )
+        for finding in findings
+    )
+
+
+def list_findings(uow: UnitOfWork, subject: str) -> Sequence[FindingRow]:
+    """All findings on a file or dataset, in order of discovery."""
+    return uow.session.exec(
+        select(FindingRow).where(FindingRow.subject == subject).order_by(col(FindingRow.seq))
+    ).all()

@@ -1,0 +1,161 @@
+"""Use cases of files: receive, check, adopt, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import IO
+
+from services.ingestion import repository
+from services.ingestion.domain.files import FileCheck, check_training_file
+from services.ingestion.domain.findings import Severity, first_error
+from services.ingestion.models import FileRow
+from services.ingestion.schemas import PURPOSES
+from shared.blobs import BlobStore
+from shared.context import Context
+from shared.contracts.ingestion import FileUploaded, ResultFileStored
+from shared.db import UnitOfWork, Units
+from shared.errors import Invalid, TooLarge
+from shared.ids import Digest, new_id
+
+_CHUNK_BYTES = 1 << 20
+_MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3600, 2_592_000
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file on its way in.
+
+    Attributes:
+        purpose: One of OpenAI's upload purposes.
+        filename: A label, never a path.
+        expires_after_seconds: 3,600 to 2,592,000, or None to keep it.
+    """
+
+    purpose: str
+    filename: str
+    expires_after_seconds: int | None = None
+
+    def validate(self) -> None:
+        """
+        Raises:
+            Invalid: Names the field.
+        """
+        if self.purpose not in PURPOSES:
+            raise Invalid(
+                f"'{self.purpose}' is no purpose; use one of {', '.join(PURPOSES)}.",
+                code="invalid_purpose",
+                param="purpose",
+            )
+        seconds = self.expires_after_seconds
+        if seconds is not None and not _MIN_EXPIRY_SECONDS <= seconds <= _MAX_EXPIRY_SECONDS:
+            raise Invalid(
+                f"expires_after.seconds is {seconds}; give {_MIN_EXPIRY_SECONDS} "
+                f"to {_MAX_EXPIRY_SECONDS}.",
+                code="invalid_value",
+                param="expires_after.seconds",
+            )
+
+
+def receive_file(
+    units: Units,
+    blobs: BlobStore,
+    context: Context,
+    upload: Upload,
+    content: IO[bytes],
+    *,
+    max_bytes: int,
+) -> FileRow:
+    """
+    Store the bytes, then the row, and ask for the checks. A blob without a row is harmless.
+
+    Raises:
+        Invalid: A field is wrong.
+        TooLarge: More than *max_bytes*.
+    """
+    upload.validate()
+    size = _Size(max_bytes)
+    digest = blobs.put_stream(context.project, size.counted(content))
+    with units.open(context) as uow:
+        row = FileRow(
+            id=new_id("file-"),
+            project=uow.project,
+            purpose=upload.purpose,
+            filename=upload.filename,
+            bytes=size.seen,
+            digest=digest,
+            status="uploaded",
+            expires_at=(
+                uow.now + timedelta(seconds=upload.expires_after_seconds)
+                if upload.expires_after_seconds
+                else None
+            ),
+        )
+        repository.add_file(uow, row)
+        uow.emit(FileUploaded(file_id=row.id, purpose=row.purpose, digest=digest, bytes=row.bytes))
+        uow.audit("file.uploaded", row.id, facts={"bytes": row.bytes, "digest": digest})
+    return row
+
+
+def check_file(uow: UnitOfWork, blobs: BlobStore, command: FileUploaded) -> None:
+    """Look at the content; idempotent: the same bytes give the same findings."""
+    row = repository.load_file(uow, command.file_id)
+    if row.purpose != "fine-tune":
+        row.status = "processed"
+        return
+    check = check_training_file(blobs.stream(uow.project, Digest(row.digest)))
+    repository.replace_findings(uow, row.id, check.findings)
+    row.rows = len(check.rows)
+    row.status, row.status_details = _verdict(check)
+
+
+def adopt_file(uow: UnitOfWork, fact: ResultFileStored) -> None:
+    """Give a stored blob a file row, so that clients can download it."""
+    repository.add_file(
+        uow,
+        FileRow(
+            id=fact.file_id,
+            project=uow.project,
+            purpose=fact.purpose,
+            filename=fact.filename,
+            bytes=fact.bytes,
+            digest=fact.digest,
+            status="processed",
+        ),
+    )
+
+
+def delete_file(uow: UnitOfWork, file_id: str) -> None:
+    """Take a file out of every list. Sealed datasets keep their own copy of its rows."""
+    row = repository.load_file(uow, file_id)
+    row.deleted_at = uow.now
+    uow.audit("file.deleted", file_id)
+
+
+def _verdict(check: FileCheck) -> tuple[str, str | None]:
+    worst = first_error(check.findings)
+    if worst is None:
+        return "processed", None
+    errors = sum(finding.severity is Severity.ERROR for finding in check.findings)
+    return "error", f"{errors} errors; the first: {worst.sentence()}"
+
+
+class _Size:
+    """Counts bytes as they pass and stops at the limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.seen = 0
+        self._limit = limit
+
+    def counted(self, content: IO[bytes]) -> Iterable[bytes]:
+        while chunk := content.read(_CHUNK_BYTES):
+            self.seen += len(chunk)
+            if self.seen > self._limit:
+                raise TooLarge(
+                    f"The file is over the limit of {self._limit} bytes for its purpose; "
+                    "split it, or ask the operator to raise the limit.",
+                    code="file_too_large",
+                    param="file",
+                )
+            yield chunk

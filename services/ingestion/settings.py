@@ -1,0 +1,21 @@
+"""Settings of ingestion."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import BaseServiceSettings
+
+
+class IngestionSettings(BaseServiceSettings):
+    """Limits of uploads."""
+
+    model_config = SettingsConfigDict(env_prefix="PERPETUNE_INGESTION_")
+
+    # OpenAI's own limit for files.
+    max_file_bytes: Annotated[int, Ge(1024), Le(8 << 30)] = 512 << 20
+    # A training file is checked and counted within one task of at most 15 s, at about 2 MiB/s.
+    max_training_file_bytes: Annotated[int, Ge(1024), Le(512 << 20)] = 16 << 20
