@@ -80,7 +80,7 @@ class ServingClient:
         self, model: str, *, base: str, adapter: str | None = None, pinned: bool | None = None
     ) -> LoadedModel:
         """Make a model resident and wait until it answers; `pinned=None` leaves that as it is."""
-        return _loaded(self._send(_load_call(model, base, adapter, pinned)))
+        return _loaded(self._send(_load_call(model, base, adapter, pinned=pinned)))
 
     def unload(self, model: str) -> None:
         """Drain and stop a model; one that is not resident is as wanted already."""
@@ -138,7 +138,7 @@ class AsyncServingClient:
         self, model: str, *, base: str, adapter: str | None = None, pinned: bool | None = None
     ) -> LoadedModel:
         """See `ServingClient.load`."""
-        return _loaded(await self._send(_load_call(model, base, adapter, pinned)))
+        return _loaded(await self._send(_load_call(model, base, adapter, pinned=pinned)))
 
     async def unload(self, model: str) -> None:
         """See `ServingClient.unload`."""
@@ -175,7 +175,7 @@ class AsyncServingClient:
         return _read(answer)
 
 
-def _load_call(model: str, base: str, adapter: str | None, pinned: bool | None) -> _Call:
+def _load_call(model: str, base: str, adapter: str | None, *, pinned: bool | None) -> _Call:
     body = {"model": model, "base": base, "adapter": adapter, "pinned": pinned}
     return _Call("POST", "/v1/load", body)
 

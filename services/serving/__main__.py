@@ -21,8 +21,8 @@ def main() -> None:
         listener = socket.create_server((settings.host, settings.port))
     except OSError as error:
         sys.exit(
-            f"The model server cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
-            "free the port or set PERPETUNE_SERVING_PORT."
+            f"The model server cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Free the port or set PERPETUNE_SERVING_PORT."
         )
     config = uvicorn.Config(
         create_app(settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from services.serving.scoring.batches import split_batches
 from services.serving.scoring.messages import Score, ScoredSequence
 from shared.errors import Invalid
 
@@ -135,19 +136,3 @@ class ScoringModel:
         else:
             self._peft.load_adapter(str(adapter), adapter_name=name)
         return name
-
-
-def split_batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
-    """
-    Indices in batches of like length, each of at most *most_tokens* once padded.
-
-    A sequence longer than that is a batch of its own.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > most_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
