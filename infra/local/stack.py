@@ -27,6 +27,8 @@ _SERVERS_TIMEOUT_SECONDS = 30.0
 # The slowest service and then the slowest server may take 30 s each before they are killed.
 _STOP_TIMEOUT_SECONDS = 75.0
 _POLL_SECONDS = 0.1
+# What was started more recently than this, long after everything was, keeps dying.
+_STEADY_SECONDS = 3
 
 
 class Stack:
@@ -135,8 +137,8 @@ class Stack:
         while not is_ready():
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"'{name}' was not ready after {timeout_seconds:.0f} s.{self._troubles()} "
-                    f"The logs are in {self.home.logs}.",
+                    f"'{name}' was not ready after {timeout_seconds:.0f} s. The logs are in "
+                    f"{self.home.logs}.{self._troubles()}",
                     code="stack_not_ready",
                 )
             time.sleep(_POLL_SECONDS)
@@ -144,9 +146,9 @@ class Stack:
     def _troubles(self) -> str:
         """Which processes do not stay up, with the last line each of them wrote."""
         lines = [
-            f" '{state.name}' does not stay up: {_last_line(self.home, state.name)}."
+            f"\n  {state.name} does not stay up; its last words: {_last_line(self.home, state.name)}"
             for state in self.status()
-            if state.state in {"BACKOFF", "FATAL", "EXITED"}
+            if state.state != "RUNNING" or state.seconds < _STEADY_SECONDS
         ]
         return "".join(lines)
 
