@@ -25,7 +25,9 @@ CREATE TABLE spine.deliveries (
     last_error text
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX deliveries_due ON spine.deliveries (queue, due_at);
+CREATE INDEX deliveries_due ON spine.deliveries (queue, project, due_at, seq);
+CREATE INDEX deliveries_rung ON spine.deliveries (queue, project) WHERE rung_at IS NOT NULL;
+CREATE INDEX deliveries_repeated ON spine.deliveries (starts) WHERE starts > 0;
 CREATE INDEX deliveries_lane ON spine.deliveries (task, lane, seq) WHERE lane IS NOT NULL;
 -- While a keyed delivery is unfinished, another with its key is dropped by the insert.
 CREATE UNIQUE INDEX deliveries_key ON spine.deliveries (project, task, key) WHERE key IS NOT NULL;

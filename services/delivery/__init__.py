@@ -1,0 +1,1 @@
+"""Rings due deliveries, fires schedules, buries what never ends, pushes events to subscribers."""

@@ -1,0 +1,27 @@
+"""One mapping of what Redis, kombu and Celery raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from shared.errors import Unavailable
+
+
+@contextmanager
+def mapped_broker_errors() -> Iterator[None]:
+    """
+    Raises:
+        Unavailable: For every failure of the broker; deliveries wait in Postgres meanwhile.
+    """
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as error:
+        raise Unavailable(
+            f"The bus does not take messages ({type(error).__name__}: {error}); "
+            "deliveries wait in Postgres. Check PERPETUNE_BUS_URL and the server behind it.",
+            code="bus_unavailable",
+        ) from error

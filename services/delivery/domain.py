@@ -1,0 +1,134 @@
+"""Which deliveries are rung next, and which events a subscriber gets. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import Invalid
+from shared.spine.feeds import Cursor
+
+_QUEUE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+InFlight = Mapping[tuple[str, str], int]
+"""Deliveries rung and not finished, by (queue, project)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A delivery that may be rung now."""
+
+    id: str
+    queue: str
+    project: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A public event and its position in the feed."""
+
+    position: Cursor
+    type: str
+    envelope: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What one round does for one subscriber."""
+
+    events: list[Event]
+    cursor: Cursor
+
+
+def free_places(queues: Iterable[str], in_flight: InFlight, window: int) -> dict[str, int]:
+    """
+    Places left in the window of every queue that has some.
+
+    Args:
+        queues: All queues.
+        in_flight: Rung and unfinished deliveries.
+        window: Most of them per queue.
+    """
+    used: defaultdict[str, int] = defaultdict(int)
+    for (queue, _project), count in in_flight.items():
+        used[queue] += count
+    return {queue: window - used[queue] for queue in queues if used[queue] < window}
+
+
+def choose_fairly(due: Sequence[Due], in_flight: InFlight, places: Mapping[str, int]) -> list[Due]:
+    """
+    Fill the free places so that projects have equally many deliveries in flight per queue.
+
+    A project's n-th delivery competes with the n-th of the others, those in flight included, so
+    a backlog of one project cannot hold up another's single message.
+
+    Args:
+        due: Candidates, oldest first within a project.
+        in_flight: Rung and unfinished deliveries.
+        places: Free places per queue.
+
+    Returns:
+        Those to ring, in the order of ringing.
+    """
+    turns: defaultdict[tuple[str, str], int] = defaultdict(int, in_flight)
+    ranked: defaultdict[str, list[tuple[int, Due]]] = defaultdict(list)
+    for one in due:
+        turns[one.queue, one.project] += 1
+        ranked[one.queue].append((turns[one.queue, one.project], one))
+    return [
+        one
+        for queue, candidates in ranked.items()
+        for _turn, one in sorted(candidates, key=lambda pair: pair[0])[: places.get(queue, 0)]
+    ]
+
+
+def plan_push(events: Sequence[Event], types: Sequence[str], room: int, cursor: Cursor) -> Push:
+    """
+    The events a subscriber gets now, and how far that brings it.
+
+    Args:
+        events: Next of the feed, in order.
+        types: Types it asked for; none means all.
+        room: Events that still fit into its queue, >= 0.
+        cursor: Where it stands.
+    """
+    wanted: list[Event] = []
+    for event in events:
+        if types and event.type not in types:
+            cursor = event.position
+            continue
+        if len(wanted) == room:
+            break
+        wanted.append(event)
+        cursor = event.position
+    return Push(wanted, cursor)
+
+
+def full_queue_name(project: str, queue: str) -> str:
+    """
+    The broker's name of a subscriber's queue.
+
+    Raises:
+        Invalid: The name could be mistaken for another key of the broker.
+    """
+    if not _QUEUE_NAME.fullmatch(queue):
+        raise Invalid(
+            "A queue name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+            "and begins with a letter or digit.",
+            code="invalid_queue_name",
+            param="queue",
+        )
+    return f"events.{project}.{queue}"
+
+
+def key_prefix(broker_prefix: str, project: str) -> str:
+    """Prefix of every broker key of a project's subscribers.
+
+    Consumers under one prefix restore each other's unacknowledged messages by their own timeouts,
+    so strangers must share it neither with our workers nor with other projects.
+    """
+    return f"{broker_prefix}events:{project}:"

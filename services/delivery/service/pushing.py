@@ -1,0 +1,56 @@
+"""Pushing public events into the queues of outside subscribers."""
+
+from __future__ import annotations
+
+from services.delivery import domain
+from services.delivery.domain import Event
+from services.delivery.ports import SubscriberQueues
+from services.delivery.repository import subscriptions
+from services.delivery.repository.subscriptions import Held
+from services.delivery.service.ringing import EVERY_PROJECT
+from services.delivery.settings import DeliverySettings
+from shared.db import Units
+from shared.spine import feeds
+from shared.spine.feeds import Cursor
+
+_SUBSCRIPTIONS = 20
+_EVENTS = 100
+
+
+def push_news(units: Units, queues: SubscriberQueues, settings: DeliverySettings) -> int:
+    """
+    One round: give every subscriber that keeps up its next events, at least once, in order.
+
+    A crash between publishing and advancing repeats events under the same ids.
+
+    Returns:
+        How many events were published.
+
+    Raises:
+        Unavailable: Postgres or the broker is away.
+    """
+    with units.open(EVERY_PROJECT) as uow:
+        held = subscriptions.hold_with_news(
+            uow.session, seconds=settings.subscriber_hold_seconds, limit=_SUBSCRIPTIONS
+        )
+    return sum(_push(units, queues, one, settings) for one in held)
+
+
+def _push(units: Units, queues: SubscriberQueues, held: Held, settings: DeliverySettings) -> int:
+    room = max(0, settings.subscriber_queue_events - queues.depth(held.project, held.queue))
+    with units.open(EVERY_PROJECT) as uow:
+        found, _ = feeds.read(
+            uow.session,
+            "spine.events",
+            held.cursor,
+            limit=_EVENTS,
+            where="project = :project",
+            parameters={"project": held.project},
+        )
+    events = [Event(Cursor(int(row.xid), row.seq), row.type, row.envelope) for row in found]
+    push = domain.plan_push(events, held.types, room, held.cursor)
+    queues.publish(held.project, held.queue, [event.envelope for event in push.events])
+    pause = settings.subscriber_full_seconds if len(push.events) == room else 0.0
+    with units.open(EVERY_PROJECT) as uow:
+        subscriptions.let_go(uow.session, held, push.cursor, after_seconds=pause)
+    return len(push.events)

@@ -1,0 +1,21 @@
+"""Settings of the delivery process, beside the core's ring and attempt settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from shared.settings import BaseServiceSettings
+
+
+class DeliverySettings(BaseServiceSettings):
+    """What outside subscribers may take up, and how often the slow chores run."""
+
+    # At 8 KiB an event a full queue holds 8 MiB of the bus; the rest waits in Postgres.
+    subscriber_queue_events: Annotated[int, Ge(1), Le(100_000)] = 1_000
+    subscriptions_per_project: Annotated[int, Ge(1), Le(1_000)] = 50
+    # A subscriber with a full queue is looked at again after this long.
+    subscriber_full_seconds: Annotated[float, Ge(0.1), Le(60)] = 1.0
+    # A pusher that dies between reading and advancing holds a subscription for this long.
+    subscriber_hold_seconds: Annotated[float, Ge(1), Le(600)] = 20.0
