@@ -13,7 +13,7 @@ from functools import cache
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from shared.rendering.bases import BaseModel
-from shared.rendering.gguf_metadata import read_metadata
+from shared.rendering.gguf_header import read_header
 
 
 @cache
@@ -24,7 +24,7 @@ def load_tokenizer(base: BaseModel) -> Tokenizer:
     Raises:
         ValueError: The base uses a pre-tokenizer that is not known here.
     """
-    metadata = read_metadata(base.gguf_path)
+    metadata = read_header(base.gguf_path).metadata
     kind = (metadata["tokenizer.ggml.model"], metadata["tokenizer.ggml.pre"])
     if kind != ("gpt2", "smollm"):
         raise ValueError(f"{base.gguf_path}: tokenizer {kind} is not supported.")

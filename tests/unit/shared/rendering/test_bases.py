@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 
 from shared.rendering.bases import digest_base, find_base, list_bases
-from shared.rendering.gguf_metadata import read_metadata
+from shared.rendering.gguf_header import read_header
 
 
 def test_default_base_is_found_without_importing_its_package():
@@ -20,7 +20,7 @@ def test_unknown_base_is_none():
 
 def test_constants_agree_with_the_file():
     base = list_bases()[0]
-    metadata = read_metadata(base.gguf_path)
+    metadata = read_header(base.gguf_path).metadata
 
     assert metadata["llama.context_length"] == base.context_tokens
     assert metadata["llama.embedding_length"] == base.hidden_size

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import Invalid
 from shared.rendering.bases import find_base
 from shared.rendering.chat import count_tokens, render
-from shared.rendering.gguf_metadata import read_metadata
+from shared.rendering.gguf_header import read_header
 from shared.rendering.tokenizer import decode, encode
 
 BASE = find_base("smollm2-135m-instruct")
@@ -28,7 +28,7 @@ def trained_text(rendered):
 
 @pytest.mark.parametrize("add_generation_prompt", [False, True])
 def test_text_equals_the_published_template(add_generation_prompt):
-    source = read_metadata(BASE.gguf_path)["tokenizer.chat_template"]
+    source = read_header(BASE.gguf_path).metadata["tokenizer.chat_template"]
     template = jinja2.Environment(autoescape=False).from_string(source)
     expected = template.render(messages=CHAT, add_generation_prompt=add_generation_prompt)
 

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs: life cycle, training, checkpoints and cost."""

@@ -1,0 +1,340 @@
+"""The run: from a folder with a plan and rows to an adapter, with every step reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from services.finetuning.auto import base_learning_rate
+from services.finetuning.train.base import load_llama
+from services.finetuning.train.batches import Row, batch_of_step
+from services.finetuning.train.engine import Engine, Measured
+from services.finetuning.train.export import export_adapter, import_adapter
+from services.finetuning.train.lora import new_adapter
+from services.finetuning.train.metrics import Journal, write_result_file
+from services.finetuning.train.plan import (
+    Plan,
+    affordable_evaluations,
+    count_steps,
+    full_evaluation_steps,
+    learning_rate_at,
+    read_plan,
+)
+from services.finetuning.train.rows import Notice, read_rows
+from services.finetuning.train.state import Progress, load_state, save_state
+from services.finetuning.train.stopping import Evaluation, Verdict, judge
+from shared.errors import Invalid
+from shared.rendering.bases import BaseModel, find_base
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained: plan, base and rows, with the numbers that follow from them."""
+
+    folder: Path
+    plan: Plan
+    base: BaseModel
+    rows: list[Row]
+    validation: list[Row]
+    notices: list[Notice]
+    data_digest: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that decides the result; a saved state belongs to exactly one."""
+        content = json.dumps([asdict(self.plan), self.data_digest, self.base.template_hash])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        return count_steps(len(self.rows), self.plan.batch_size, 1)[0]
+
+    @cached_property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.plan.n_epochs
+
+    @cached_property
+    def peak_learning_rate(self) -> float:
+        return base_learning_rate(self.base.parameters) * self.plan.learning_rate_multiplier
+
+    @cached_property
+    def full_evaluations(self) -> frozenset[int]:
+        if not self.validation:
+            return frozenset()
+        return full_evaluation_steps(
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+            wanted=self.plan.full_evaluations,
+            affordable=affordable_evaluations(
+                training_tokens=_tokens(self.rows) * self.plan.n_epochs,
+                validation_tokens=_tokens(self.validation),
+            ),
+        )
+
+
+def read_task(folder: Path) -> Task:
+    """
+    Reads `plan.json`, `train.jsonl` and, when present, `validation.jsonl`.
+
+    Raises:
+        Invalid: The plan or a row cannot be used; the message says which and why.
+        OSError: A file cannot be read.
+    """
+    plan = read_plan(folder / "plan.json")
+    base = find_base(plan.base)
+    if base is None:
+        raise Invalid(
+            f"base {plan.base!r} is not installed on this machine.",
+            code="base_not_found",
+            param="base",
+        )
+    limit = min(plan.max_row_tokens, base.context_tokens)
+    rows, notices = read_rows(base, folder / "train.jsonl", limit)
+    validation: list[Row] = []
+    if (folder / "validation.jsonl").exists():
+        validation, more = read_rows(base, folder / "validation.jsonl", limit)
+        notices += more
+    digest = hashlib.sha256((folder / "train.jsonl").read_bytes()).hexdigest()
+    return Task(folder, plan, base, rows, validation, notices, digest)
+
+
+def run(folder: Path, emit: Emit, is_stopping: Callable[[], bool]) -> None:
+    """
+    Trains until the plan is done, validation stops improving, or *is_stopping* says so.
+
+    A folder with a saved state is continued from there.
+
+    Args:
+        folder: Holds the plan and the rows; state, checkpoints and results are written into it.
+        emit: Receives every event as a JSON object.
+        is_stopping: Asked after every step; the state is saved before returning.
+
+    Raises:
+        Invalid: Plan or rows cannot be used.
+        FloatingPointError: Training diverged.
+        OSError: A file cannot be read or written.
+    """
+    started = time.monotonic()
+    task = read_task(folder)
+    for notice in task.notices:
+        emit({"event": "warning", "code": notice.code, "message": notice.message})
+    training = Training(task, emit)
+    training.report_loaded(time.monotonic() - started)
+    while not training.is_done:
+        training.advance()
+        if is_stopping() and not training.is_done:
+            training.save()
+            emit({"event": "stopped", "step": training.progress.step})
+            return
+    training.finish()
+
+
+class Training:
+    """A run in progress."""
+
+    def __init__(self, task: Task, emit: Emit) -> None:
+        self._task = task
+        self._emit = emit
+        if task.plan.threads is not None:
+            torch.set_num_threads(task.plan.threads)
+        llama = load_llama(task.base.gguf_path, _device(task.plan.device))
+        if task.plan.continue_from is None:
+            adapter = new_adapter(
+                llama, rank=task.plan.rank, alpha=task.plan.alpha, seed=task.plan.seed
+            )
+        else:
+            adapter = import_adapter(Path(task.plan.continue_from), llama, task.base)
+        self._engine = Engine(llama, adapter, micro_batch_tokens=task.plan.micro_batch_tokens)
+        self._state_file = task.folder / "state.safetensors"
+        self.progress = self._resume()
+        self._resumed_from = self.progress.step
+        self._journal = Journal(task.folder / "metrics.jsonl", last_step=self.progress.step)
+        self._saved_at = time.monotonic()
+
+    @property
+    def is_done(self) -> bool:
+        if self.progress.step >= self._task.total_steps:
+            return True
+        verdict = self._verdict()
+        return verdict is not None and verdict.should_stop
+
+    def report_loaded(self, seconds: float) -> None:
+        task = self._task
+        self._emit(
+            {
+                "event": "loaded",
+                "base": task.base.name,
+                "rows": len(task.rows),
+                "validation_rows": len(task.validation),
+                "tokens": _tokens(task.rows),
+                "total_steps": task.total_steps,
+                "learning_rate": task.peak_learning_rate,
+                "trainable_parameters": sum(
+                    tensor.numel() for tensor in self._engine.weights().values()
+                ),
+                "threads": torch.get_num_threads(),
+                "resumed_from_step": self._resumed_from,
+                "seconds": round(seconds, 3),
+            }
+        )
+
+    def advance(self) -> None:
+        """One step, its measurements, and a saved state when it is time for one."""
+        task, step = self._task, self.progress.step + 1
+        started = time.monotonic()
+        chosen = batch_of_step(
+            step, n_rows=len(task.rows), batch_size=task.plan.batch_size, seed=task.plan.seed
+        )
+        rows = [task.rows[number] for number in chosen]
+        rate = learning_rate_at(step, task.total_steps, task.peak_learning_rate)
+        measured, norm = self._engine.step(rows, rate)
+        record = {
+            "step": step,
+            "total_steps": task.total_steps,
+            **_named("train", measured),
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "tokens": _tokens(rows),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        self.progress = replace(
+            self.progress, step=step, trained_tokens=self.progress.trained_tokens + _tokens(rows)
+        )
+        record |= self._validate(step)
+        self._journal.append(record)
+        self._emit({"event": "step", **record})
+        if step % task.steps_per_epoch == 0:
+            self._checkpoint(record)
+        if time.monotonic() - self._saved_at >= task.plan.save_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Saves the state; best weights that are no longer the best are removed after it."""
+        save_state(self._state_file, self.progress, self._engine.snapshot())
+        self._saved_at = time.monotonic()
+        verdict = self._verdict()
+        for file in self._task.folder.glob("best-*.safetensors"):
+            if verdict is None or file != self._best_file(verdict.best_step):
+                file.unlink()
+
+    def finish(self) -> None:
+        """Exports the best weights (the last ones without validation) and the result file."""
+        self.save()
+        task, verdict = self._task, self._verdict()
+        best_step = self.progress.step if verdict is None else verdict.best_step
+        if best_step != self.progress.step:
+            self._engine.load_weights(load_file(self._best_file(best_step)))
+        path = task.folder / "model"
+        self._export(path, best_step)
+        result = task.folder / "result.csv"
+        write_result_file(result, self._journal.read())
+        self._emit(
+            {
+                "event": "finished",
+                "step": self.progress.step,
+                "best_step": best_step,
+                "stopped_early": self.progress.step < task.total_steps,
+                "path": str(path),
+                "trained_tokens": self.progress.trained_tokens,
+                "result_csv": str(result),
+            }
+        )
+
+    def _resume(self) -> Progress:
+        saved = load_state(self._state_file)
+        if saved is None:
+            return Progress(self._task.fingerprint)
+        progress, tensors = saved
+        if progress.fingerprint != self._task.fingerprint:
+            raise Invalid(
+                f"{self._state_file} was saved by a run with another plan or other rows; "
+                "use a new folder.",
+                code="state_mismatch",
+            )
+        self._engine.restore(tensors)
+        return progress
+
+    def _validate(self, step: int) -> dict[str, float]:
+        task, metrics = self._task, dict[str, float]()
+        if task.validation and step % task.plan.small_evaluation_steps == 0:
+            chosen = batch_of_step(
+                step // task.plan.small_evaluation_steps,
+                n_rows=len(task.validation),
+                batch_size=task.plan.batch_size,
+                seed=task.plan.seed,
+            )
+            sample = [task.validation[number] for number in chosen]
+            metrics |= _named("valid", self._engine.evaluate(sample))
+        if step in task.full_evaluations:
+            measured = self._engine.evaluate(task.validation)
+            metrics |= _named("full_valid", measured)
+            evaluation = Evaluation(step, measured.loss)
+            self.progress = replace(self.progress, history=(*self.progress.history, evaluation))
+            verdict = self._verdict()
+            if verdict is not None and verdict.best_step == step:
+                save_file(self._engine.weights(), self._best_file(step))
+        return metrics
+
+    def _verdict(self) -> Verdict | None:
+        if not self.progress.history:
+            return None
+        return judge(
+            self.progress.history,
+            steps_per_epoch=self._task.steps_per_epoch,
+            patience=self._task.plan.patience,
+            min_improvement=self._task.plan.min_improvement,
+        )
+
+    def _checkpoint(self, record: dict[str, Any]) -> None:
+        path = self._task.folder / "checkpoints" / f"step-{self.progress.step}"
+        self._export(path, self.progress.step)
+        metrics = {
+            key: value
+            for key, value in record.items()
+            if key == "step" or key.endswith(("_loss", "_accuracy"))
+        }
+        self._emit(
+            {
+                "event": "checkpoint",
+                "step": self.progress.step,
+                "path": str(path),
+                "metrics": metrics,
+            }
+        )
+
+    def _export(self, path: Path, step: int) -> None:
+        facts = {
+            "step": step,
+            "data_digest": self._task.data_digest,
+            "code_version": self._task.plan.code_version,
+            "seed": self._task.plan.seed,
+        }
+        export_adapter(path, self._engine.llama, self._engine.adapter, self._task.base, facts)
+
+    def _best_file(self, step: int) -> Path:
+        return self._task.folder / f"best-{step}.safetensors"
+
+
+def _named(prefix: str, measured: Measured) -> dict[str, float]:
+    return {f"{prefix}_loss": measured.loss, f"{prefix}_mean_token_accuracy": measured.accuracy}
+
+
+def _tokens(rows: list[Row]) -> int:
+    return sum(len(row.token_ids) for row in rows)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
