@@ -7,10 +7,11 @@ and store the version they decided by.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -28,9 +29,17 @@ class CanaryRules(BaseModel):
     margin: Annotated[float, Gt(0), Lt(1)] = 0.05
     alpha_promote: ErrorBound = 0.05
     alpha_rollback: ErrorBound = 0.05
-    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.05, 0.25, 0.5)
+    # Each step but the last is left by a proof of its own, of which there are two.
+    shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=3)] = (0.05, 0.25, 0.5)
     cap_outcomes: Annotated[int, Ge(10)] = 10_000
     cap_days: Annotated[float, Gt(0), Le(90)] = 7.0
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_rise(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if any(before >= after for before, after in pairwise(shares)):
+            raise ValueError("each share has to be larger than the one before")
+        return shares
 
 
 class DriftRules(BaseModel):
@@ -38,7 +47,7 @@ class DriftRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    baseline_outcomes: Annotated[int, Ge(30), Le(100_000)] = 500
+    baseline_outcomes: Annotated[int, Ge(30), Le(2_000)] = 500
     # Mean number of outcomes between false alarms is at least this.
     mean_run_length: Annotated[float, Ge(100)] = 10_000.0
 
