@@ -1,0 +1,1 @@
+"""Workloads, their names and policies, and the cycles that keep their models tuned."""

@@ -1,0 +1,1 @@
+"""Use cases of workloads and of their cycles."""
