@@ -146,7 +146,7 @@ class Stack:
     def _troubles(self) -> str:
         """Which processes do not stay up, with the last line each of them wrote."""
         lines = [
-            f"\n  {state.name} does not stay up; its last words: {_last_line(self.home, state.name)}"
+            f"\n  {state.name} does not stay up, saying last: {_last_line(self.home, state.name)}"
             for state in self.status()
             if state.state != "RUNNING" or state.seconds < _STEADY_SECONDS
         ]

@@ -19,8 +19,13 @@ ROOT = Path(__file__).parents[2]
 SKIP = re.compile(r"# rule-skip: (?P<name>[a-z_]+) because \S+")
 
 # What a decision may rest on: pure parts of shared, all of them without effects.
-PURE = tuple(
-    f"shared.{part}" for part in ("ids", "errors", "contracts", "statistics", "assignment")
+PURE = (
+    "shared.ids",
+    "shared.errors",
+    "shared.contracts",
+    "shared.statistics",
+    "shared.assignment",
+    "shared.jsonl",
 )
 SQL = re.compile(
     r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s*\()"
