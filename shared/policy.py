@@ -31,6 +31,10 @@ class CanaryRules(BaseModel):
     alpha_rollback: ErrorBound = 0.05
     # Each step but the last is left by a proof of its own, of which there are two.
     shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=3)] = (0.05, 0.25, 0.5)
+    # The others are counted and shown. Latency misleads where both arms share cores, and a better
+    # model may answer at greater length.
+    guardrails: tuple[Literal["error", "tokens", "latency_ms"], ...] = ("error",)
+    guardrail_tolerance: Annotated[float, Ge(0), Le(0.2)] = 0.0
     cap_outcomes: Annotated[int, Ge(10)] = 10_000
     cap_days: Annotated[float, Gt(0), Le(90)] = 7.0
 
