@@ -1,0 +1,1 @@
+"""Feedback on answers: labels become outcomes, corrections become training rows."""
