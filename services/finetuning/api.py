@@ -1,0 +1,137 @@
+"""HTTP adapter of the room: OpenAI's fine-tuning jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+
+from services.finetuning import repository
+from services.finetuning.domain import request as rules
+from services.finetuning.schemas import CheckpointObject, CreateJobBody, EventObject, JobObject
+from services.finetuning.service.create import CreateJob, create_job
+from services.finetuning.service.ending import cancel_job
+from services.finetuning.settings import finetuning_settings
+from shared.errors import Invalid
+from shared.http import Unit, authorised
+from shared.keys import Caller
+from shared.pages import Page, page_of
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("")
+def create(
+    caller: Annotated[Caller, authorised("jobs:write")],
+    uow: Unit,
+    body: CreateJobBody,
+    retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
+) -> JobObject:
+    """Create a job; a request the client marks as repeated gets the job it made before."""
+    job = create_job(
+        uow,
+        _command(body, caller, is_repetition=retries > 0),
+        retry_window_seconds=finetuning_settings().retry_window_seconds,
+    )
+    return JobObject.of(job)
+
+
+@router.get("")
+def list_all(
+    _: Annotated[Caller, authorised("jobs:read")],
+    uow: Unit,
+    request: Request,
+    after: str | None = None,
+    limit: Limit = 20,
+) -> Page[JobObject]:
+    """Jobs, newest first; `metadata[key]=value` selects, `metadata=null` wants those without."""
+    jobs = repository.list_jobs(uow, after=after, limit=limit, metadata=_metadata_filter(request))
+    return page_of([JobObject.of(job) for job in jobs], limit)
+
+
+@router.get("/{job_id}")
+def retrieve(_: Annotated[Caller, authorised("jobs:read")], uow: Unit, job_id: str) -> JobObject:
+    """One job."""
+    return JobObject.of(repository.load_job(uow, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(_: Annotated[Caller, authorised("jobs:write")], uow: Unit, job_id: str) -> JobObject:
+    """Cancel a job that has not ended."""
+    return JobObject.of(cancel_job(uow, job_id))
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    _: Annotated[Caller, authorised("jobs:read")],
+    uow: Unit,
+    job_id: str,
+    after: str | None = None,
+    limit: Limit = 20,
+) -> Page[EventObject]:
+    """What happened to a job, newest first."""
+    job = repository.load_job(uow, job_id)
+    events = repository.list_events(uow, job.id, after=after, limit=limit)
+    return page_of([EventObject.of(event) for event in events], limit)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(
+    _: Annotated[Caller, authorised("jobs:read")],
+    uow: Unit,
+    job_id: str,
+    after: str | None = None,
+    limit: Limit = 10,
+) -> Page[CheckpointObject]:
+    """Checkpoints of a job, newest first; each is a model."""
+    job = repository.load_job(uow, job_id)
+    found = repository.list_checkpoints(uow, job.id, after=after, limit=limit)
+    return page_of([CheckpointObject.of(checkpoint) for checkpoint in found], limit)
+
+
+def _command(body: CreateJobBody, caller: Caller, *, is_repetition: bool) -> CreateJob:
+    path, given = _hyperparameters(body)
+    if body.integrations:
+        raise Invalid(
+            "integrations: this server reports to nobody else; leave the field out.",
+            code="unsupported_integration",
+            param="integrations",
+        )
+    return CreateJob(
+        model=body.model,
+        training_file=body.training_file,
+        validation_file=body.validation_file,
+        suffix=body.suffix,
+        seed=body.seed,
+        hyperparameters=rules.read_hyperparameters(given, path),
+        metadata=body.metadata,
+        # Two keys of a project that ask for the same thing mean two jobs.
+        request_digest=f"{caller.key_id}:{body.digest}",
+        is_repetition=is_repetition,
+    )
+
+
+def _hyperparameters(body: CreateJobBody) -> tuple[str, dict[str, object]]:
+    """Path and values: those of `method` where it has some, else the older top-level ones."""
+    if body.method is not None:
+        rules.check_method(body.method.type)
+        supervised = body.method.supervised
+        if supervised is not None and supervised.hyperparameters is not None:
+            return "method.supervised.hyperparameters", supervised.hyperparameters.model_dump()
+    if body.hyperparameters is not None:
+        return "hyperparameters", body.hyperparameters.model_dump()
+    return "hyperparameters", {}
+
+
+def _metadata_filter(request: Request) -> dict[str, str] | None:
+    parameters = request.query_params
+    if parameters.get("metadata") == "null":
+        return {}
+    wanted = {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in parameters.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }
+    return wanted or None

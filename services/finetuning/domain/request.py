@@ -1,0 +1,111 @@
+"""What a request for a job may ask for; bounds as in OpenAI's specification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from shared.contracts.finetuning import Hyperparameters
+from shared.errors import Invalid
+
+MAX_EPOCHS = 50
+MAX_BATCH_SIZE = 256
+MAX_SEED = 2_147_483_647
+MAX_METADATA_PAIRS = 16
+MAX_METADATA_KEY_CHARACTERS = 64
+MAX_METADATA_VALUE_CHARACTERS = 512
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+
+
+def read_hyperparameters(given: Mapping[str, object], path: str) -> Hyperparameters:
+    """
+    The hyperparameters in *given*; what is absent or null is `auto`.
+
+    Args:
+        given: `n_epochs`, `batch_size`, `learning_rate_multiplier`: numbers or `auto`.
+        path: Where they stood in the request, for the message.
+
+    Raises:
+        Invalid: Names the field that is neither `auto` nor a number within its bounds.
+    """
+    return Hyperparameters(
+        n_epochs=_whole(given.get("n_epochs"), MAX_EPOCHS, f"{path}.n_epochs"),
+        batch_size=_whole(given.get("batch_size"), MAX_BATCH_SIZE, f"{path}.batch_size"),
+        learning_rate_multiplier=_positive(
+            given.get("learning_rate_multiplier"), f"{path}.learning_rate_multiplier"
+        ),
+    )
+
+
+def check_method(kind: str) -> None:
+    """
+    Raises:
+        Invalid: Training of this kind is not offered here; it never becomes another kind silently.
+    """
+    if kind == "supervised":
+        return
+    known = kind in {"dpo", "reinforcement"}
+    raise Invalid(
+        f"method.type '{kind}' is {'not offered by this server' if known else 'unknown'}; "
+        "use 'supervised'.",
+        code="unsupported_method" if known else "invalid_method",
+        param="method.type",
+    )
+
+
+def check_seed(seed: int | None) -> None:
+    """
+    Raises:
+        Invalid: The seed does not fit into 31 bits.
+    """
+    if seed is not None and not 0 <= seed <= MAX_SEED:
+        raise Invalid(
+            f"seed must be a whole number from 0 to {MAX_SEED}.", code="invalid_seed", param="seed"
+        )
+
+
+def check_metadata(metadata: Mapping[str, str] | None) -> None:
+    """
+    Raises:
+        Invalid: There are too many pairs, or a key or value is too long.
+    """
+    pairs = metadata or {}
+    if len(pairs) > MAX_METADATA_PAIRS:
+        raise _metadata_error(f"at most {MAX_METADATA_PAIRS} pairs are allowed", "metadata")
+    for key, value in pairs.items():
+        if not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
+            limit = MAX_METADATA_KEY_CHARACTERS
+            raise _metadata_error(f"a key has 1 to {limit} characters", "metadata")
+        if len(value) > MAX_METADATA_VALUE_CHARACTERS:
+            limit = MAX_METADATA_VALUE_CHARACTERS
+            raise _metadata_error(f"a value has at most {limit} characters", f"metadata.{key}")
+
+
+def _metadata_error(rule: str, param: str) -> Invalid:
+    return Invalid(f"{param}: {rule}.", code="invalid_metadata", param=param)
+
+
+def _whole(value: object, most: int, param: str) -> int | Auto:
+    if value is None or value == AUTO:
+        return AUTO
+    # True is an int in Python and no number in JSON.
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
+        return value
+    raise _hyperparameter_error(f"a whole number from 1 to {most}", param)
+
+
+def _positive(value: object, param: str) -> float | Auto:
+    if value is None or value == AUTO:
+        return AUTO
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and number > 0:
+            return number
+    raise _hyperparameter_error("a number greater than 0", param)
+
+
+def _hyperparameter_error(expected: str, param: str) -> Invalid:
+    return Invalid(f"{param} must be 'auto' or {expected}.", code="invalid_value", param=param)

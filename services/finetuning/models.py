@@ -1,0 +1,108 @@
+"""Tables of the room, all under row-level security on `project`. Rows are never deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from services.finetuning.domain.states import State
+
+
+def _instant() -> Any:  # noqa: ANN401 - SQLModel's own return type
+    return Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class Job(SQLModel, table=True):
+    """
+    A fine-tuning job. Grows by one row a create; changed through `repository.move_job` and by its
+    trainer under a lease.
+
+    Attributes:
+        model: As asked for: a base or a fine-tuned model.
+        base: The base of *model*.
+        parent_peft_digest: Blob of the adapter to go on from; None starts a new one.
+        training_file: Id of a file, or of the dataset when a cycle submitted the job.
+        hyperparameters: `auto` until the dataset is sealed, numbers afterwards.
+        attempts: Starts of the trainer since the last new step.
+        result_file: Id of the CSV with one row a step.
+        error: `code`, `message`, `param` of a failed job.
+        request_digest: Of the creating request, to recognise its repetition.
+        correlation_id: Of the request or event everything about this job follows from.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__: ClassVar[dict[str, str]] = {"schema": "finetuning"}
+
+    id: str = Field(primary_key=True)
+    project: str
+    state: str = State.VALIDATING_FILES
+    model: str
+    base: str
+    parent_peft_digest: str | None = None
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = None
+    seed: int = Field(sa_type=BigInteger)
+    hyperparameters: dict[str, Any] = Field(sa_type=JSONB)
+    user_metadata: dict[str, str] | None = Field(
+        default=None, sa_column=Column(JSONB(none_as_null=True))
+    )
+    cycle_id: str | None = None
+    dataset_id: str
+    training_digest: str | None = None
+    validation_digest: str | None = None
+    attempts: int = 0
+    fine_tuned_model: str | None = None
+    gguf_digest: str | None = None
+    peft_digest: str | None = None
+    result_file: str | None = None
+    trained_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    estimated_finish: datetime | None = _instant()
+    request_digest: str | None = None
+    correlation_id: str
+    created_at: datetime = _instant()
+    finished_at: datetime | None = _instant()
+
+
+class JobEvent(SQLModel, table=True):
+    """
+    What happened to a job, in order of `seq`; append-only. Grows by a row a step and a few a job.
+
+    Attributes:
+        step: Of a metrics event; unique within the job.
+    """
+
+    __tablename__ = "job_events"
+    __table_args__: ClassVar[dict[str, str]] = {"schema": "finetuning"}
+
+    seq: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True)))
+    id: str = Field(primary_key=True)
+    project: str
+    job_id: str
+    level: str
+    message: str
+    data: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    step: int | None = None
+    created_at: datetime = _instant()
+
+
+class Checkpoint(SQLModel, table=True):
+    """Weights of a job at a step, usable as a model; append-only. Grows by a few rows a job."""
+
+    __tablename__ = "checkpoints"
+    __table_args__: ClassVar[dict[str, str]] = {"schema": "finetuning"}
+
+    id: str = Field(primary_key=True)
+    project: str
+    job_id: str
+    step_number: int
+    model_id: str
+    metrics: dict[str, float] = Field(sa_type=JSONB)
+    gguf_digest: str
+    peft_digest: str
+    created_at: datetime = _instant()

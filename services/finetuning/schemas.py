@@ -1,0 +1,188 @@
+"""HTTP models in OpenAI's shape. Keys are always sent; what is not known yet is null."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+from services.finetuning.domain.request import MAX_BATCH_SIZE, MAX_EPOCHS
+from services.finetuning.models import Checkpoint, Job, JobEvent
+
+
+def _auto_or(number: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"const": "auto"}, number, {"type": "null"}]})
+
+
+# Checked by the domain, whose messages name the field and the bounds; a union would name its arms.
+Epochs = Annotated[Any, _auto_or({"type": "integer", "minimum": 1, "maximum": MAX_EPOCHS})]
+BatchSize = Annotated[Any, _auto_or({"type": "integer", "minimum": 1, "maximum": MAX_BATCH_SIZE})]
+Multiplier = Annotated[Any, _auto_or({"type": "number", "exclusiveMinimum": 0})]
+
+
+class _Body(BaseModel):
+    """A misspelt field is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class HyperparametersBody(_Body):
+    n_epochs: Epochs = "auto"
+    batch_size: BatchSize = "auto"
+    learning_rate_multiplier: Multiplier = "auto"
+
+
+class SupervisedBody(_Body):
+    hyperparameters: HyperparametersBody | None = None
+
+
+class MethodBody(BaseModel):
+    """Of other methods than supervised only the type is read: it decides the refusal."""
+
+    type: str
+    supervised: SupervisedBody | None = None
+
+
+class CreateJobBody(_Body):
+    """What OpenAI's `fine_tuning.jobs.create` sends."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    method: MethodBody | None = None
+    # The older place of the same numbers.
+    hyperparameters: HyperparametersBody | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    metadata: dict[str, str] | None = None
+    integrations: list[dict[str, Any]] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Equal for requests that ask for the same thing."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+class HyperparametersObject(BaseModel):
+    n_epochs: int | Literal["auto"]
+    batch_size: int | Literal["auto"]
+    learning_rate_multiplier: float | Literal["auto"]
+
+
+class SupervisedObject(BaseModel):
+    hyperparameters: HyperparametersObject
+
+
+class MethodObject(BaseModel):
+    type: Literal["supervised"] = "supervised"
+    supervised: SupervisedObject
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class JobObject(BaseModel):
+    """A `fine_tuning.job`."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    error: JobError | None
+    estimated_finish: int | None
+    fine_tuned_model: str | None
+    finished_at: int | None
+    hyperparameters: HyperparametersObject
+    integrations: list[dict[str, Any]]
+    metadata: dict[str, str] | None
+    method: MethodObject
+    model: str
+    organization_id: str
+    result_files: list[str]
+    seed: int
+    status: str
+    trained_tokens: int | None
+    training_file: str
+    user_provided_suffix: str | None
+    validation_file: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        numbers = HyperparametersObject.model_validate(job.hyperparameters)
+        return cls(
+            id=job.id,
+            created_at=_seconds(job.created_at),
+            error=JobError.model_validate(job.error) if job.error else None,
+            estimated_finish=job.estimated_finish and _seconds(job.estimated_finish),
+            fine_tuned_model=job.fine_tuned_model,
+            finished_at=job.finished_at and _seconds(job.finished_at),
+            hyperparameters=numbers,
+            integrations=[],
+            metadata=job.user_metadata,
+            method=MethodObject(supervised=SupervisedObject(hyperparameters=numbers)),
+            model=job.model,
+            organization_id=job.project,
+            result_files=[job.result_file] if job.result_file else [],
+            seed=job.seed,
+            status=job.state,
+            trained_tokens=job.trained_tokens,
+            training_file=job.training_file,
+            user_provided_suffix=job.suffix,
+            validation_file=job.validation_file,
+        )
+
+
+class EventObject(BaseModel):
+    """A `fine_tuning.job.event`."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: str
+    message: str
+    data: dict[str, Any] | None
+    type: Literal["message", "metrics"]
+
+    @classmethod
+    def of(cls, event: JobEvent) -> Self:
+        return cls(
+            id=event.id,
+            created_at=_seconds(event.created_at),
+            level=event.level,
+            message=event.message,
+            data=event.data,
+            type="message" if event.step is None else "metrics",
+        )
+
+
+class CheckpointObject(BaseModel):
+    """A `fine_tuning.job.checkpoint`."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    metrics: dict[str, float]
+    step_number: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        return cls(
+            id=checkpoint.id,
+            created_at=_seconds(checkpoint.created_at),
+            fine_tuned_model_checkpoint=checkpoint.model_id,
+            fine_tuning_job_id=checkpoint.job_id,
+            metrics=checkpoint.metrics,
+            step_number=checkpoint.step_number,
+        )
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.timestamp())

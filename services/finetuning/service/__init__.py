@@ -1,0 +1,1 @@
+"""Use cases: create and cancel jobs, hear about datasets, record what a trainer reports."""

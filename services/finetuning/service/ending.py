@@ -1,0 +1,59 @@
+"""The two ways a job ends without a model."""
+
+from __future__ import annotations
+
+from services.finetuning import repository
+from services.finetuning.domain.states import State
+from services.finetuning.models import Job
+from shared.contracts.finetuning import JobCancelled, JobFailed
+from shared.db import UnitOfWork
+from shared.errors import Conflict
+from shared.spine import leases
+
+LEASE_KIND = "finetuning.job"
+
+
+def cancel_job(uow: UnitOfWork, job_id: str) -> Job:
+    """
+    Cancel a job; its trainer, if it has one, loses the lease and stops.
+
+    Raises:
+        Missing: The project has no such job.
+        Conflict: The job has ended already.
+    """
+    job = repository.load_job(uow, job_id)
+    # Before the job: a trainer locks lease and job in this order too, so neither waits for ever.
+    leases.withdraw(uow, LEASE_KIND, job_id)
+    if not repository.move_job(
+        uow, job_id, State.CANCELLED, finished_at=uow.now, estimated_finish=None
+    ):
+        raise Conflict(
+            f"Job '{job_id}' is {repository.load_job(uow, job_id).state} and cannot be cancelled "
+            "any more.",
+            code="job_not_cancellable",
+        )
+    repository.add_event(uow, job_id, "The job was cancelled")
+    uow.emit(JobCancelled(job_id=job_id, cycle_id=job.cycle_id))
+    uow.audit("job.cancelled", job_id, reason=f"asked for while {job.state}")
+    return repository.load_job(uow, job_id)
+
+
+def fail_job(
+    uow: UnitOfWork, job_id: str, *, code: str, message: str, param: str | None = None
+) -> None:
+    """
+    End a job with an error in OpenAI's form; one that has ended already stays as it is.
+
+    Raises:
+        Missing: The project has no such job.
+    """
+    job = repository.load_job(uow, job_id)
+    error = {"code": code, "message": message, "param": param}
+    if not repository.move_job(
+        uow, job_id, State.FAILED, error=error, finished_at=uow.now, estimated_finish=None
+    ):
+        return
+    leases.withdraw(uow, LEASE_KIND, job_id)
+    repository.add_event(uow, job_id, f"The job failed: {message}", level="error", data=error)
+    uow.emit(JobFailed(job_id=job_id, code=code, message=message[:1000], cycle_id=job.cycle_id))
+    uow.audit("job.failed", job_id, reason=message[:300], facts={"code": code})

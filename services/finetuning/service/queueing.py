@@ -1,0 +1,70 @@
+"""Hear about the dataset of a job: sealed, it is queued; refused, it has failed."""
+
+from __future__ import annotations
+
+from services.finetuning import repository
+from services.finetuning.auto import resolve_auto
+from services.finetuning.domain.states import State
+from services.finetuning.models import Job
+from services.finetuning.repository import Dataset
+from services.finetuning.service.ending import LEASE_KIND, fail_job
+from shared.contracts.ingestion import DatasetRefused, DatasetSealed
+from shared.db import UnitOfWork
+from shared.spine import leases
+
+
+def accept_dataset(uow: UnitOfWork, fact: DatasetSealed) -> None:
+    """
+    Queue the job that asked for this dataset; one that was cancelled meanwhile stays so.
+
+    Raises:
+        Missing: There is no such job.
+    """
+    if fact.requester.kind != "job":
+        return
+    job = repository.load_job(uow, fact.requester.id)
+    dataset = Dataset(
+        base=job.base,
+        training_digest=fact.training_digest,
+        validation_digest=fact.validation_digest,
+        training_rows=fact.training_rows,
+        training_tokens=fact.training_tokens,
+    )
+    if queue_job(uow, job, dataset) and fact.truncated_rows:
+        repository.add_event(
+            uow,
+            job.id,
+            f"{fact.truncated_rows} examples are longer than the model reads; their end is cut.",
+            level="warn",
+        )
+
+
+def refuse_dataset(uow: UnitOfWork, fact: DatasetRefused) -> None:
+    """Fail the job that asked for this dataset."""
+    if fact.requester.kind == "job":
+        fail_job(uow, fact.requester.id, code=fact.code, message=fact.message, param=fact.param)
+
+
+def queue_job(uow: UnitOfWork, job: Job, dataset: Dataset) -> bool:
+    """Replace `auto` by numbers and offer the job to the trainers; False when it has moved on."""
+    resolved = resolve_auto(dataset.training_rows, dataset.training_tokens, job.hyperparameters)
+    queued = repository.move_job(
+        uow,
+        job.id,
+        State.QUEUED,
+        training_digest=dataset.training_digest,
+        validation_digest=dataset.validation_digest,
+        hyperparameters={
+            "n_epochs": resolved.n_epochs,
+            "batch_size": resolved.batch_size,
+            "learning_rate_multiplier": resolved.learning_rate_multiplier,
+        },
+    )
+    if not queued:
+        return False
+    repository.add_event(uow, job.id, "Files validated, moving job to queued state")
+    for reason in resolved.reasons:
+        repository.add_event(uow, job.id, reason)
+    leases.offer(uow, LEASE_KIND, job.id)
+    uow.audit("job.queued", job.id, reason=" ".join(resolved.reasons))
+    return True
