@@ -21,6 +21,10 @@ _log = get_logger(__name__)
 _LONGEST_LINE_BYTES = 1 << 30
 
 
+class _Ended(Unavailable):
+    """The scoring process ended before it answered."""
+
+
 class ScoringProcess:
     """A running torch process. It answers one question at a time, in the order of asking."""
 
@@ -78,30 +82,31 @@ class ScoringProcess:
     async def _exchange(self, line: bytes, timeout_seconds: float) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        answer = b""
         try:
             async with asyncio.timeout(timeout_seconds):
                 self._process.stdin.write(line)
                 await self._process.stdin.drain()
                 answer = await self._process.stdout.readline()
-        except (TimeoutError, OSError) as error:
-            await self.stop()
-            raise _unavailable(f"did not answer within {timeout_seconds:g} s") from error
-        except BaseException:
+        except TimeoutError as error:
+            raise Unavailable(
+                f"Scoring took longer than {timeout_seconds:g} s; send fewer sequences at once.",
+                code="scoring_timeout",
+                retry_after=1,
+            ) from error
+        except ConnectionError:
+            pass  # it is dead: told below
+        finally:
             # An answer that nobody read would be taken for the answer to the next question.
-            await self.stop()
-            raise
+            if not answer:
+                await self.stop()
         if not answer:
-            await self.stop()
-            raise _unavailable("ended; its last words are in the log of the serving process")
+            raise _Ended(
+                "The scoring process ended; its last words are in the log of the serving process.",
+                code="scoring_failed",
+                retry_after=1,
+            )
         return answer
-
-
-def _unavailable(what: str) -> Unavailable:
-    return Unavailable(
-        f"The scoring process {what}; repeat the request, with fewer sequences if it is large.",
-        code="scoring_unavailable",
-        retry_after=1,
-    )
 
 
 class Scorer:
@@ -128,15 +133,20 @@ class Scorer:
             Unavailable: The process did not start, died, or took too long.
         """
         question = Question(adapter=adapter, sequences=list(sequences), top_logprobs=top_logprobs)
-        async with self._process(base).use() as process:
-            answer = await process.ask(
-                question, timeout_seconds=self._settings.score_timeout_seconds
-            )
+        try:
+            answer = await self._ask(base, question)
+        except _Ended:
+            # It may have been dying since before we asked. A question has no effect: ask again.
+            answer = await self._ask(base, question)
         if answer.refusal is not None:
             raise Invalid(
                 answer.refusal.message, code=answer.refusal.code, param=answer.refusal.param
             )
         return answer.scores
+
+    async def _ask(self, base: str, question: Question) -> Answer:
+        async with self._process(base).use() as process:
+            return await process.ask(question, timeout_seconds=self._settings.score_timeout_seconds)
 
     async def close(self) -> None:
         for process in self._processes.values():
