@@ -1,0 +1,1 @@
+"""Evaluations: models answer held-out rows, are measured, and the gate says pass or fail."""

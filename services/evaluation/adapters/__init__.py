@@ -1,0 +1,1 @@
+"""The model server and the adapter archives, as evaluation needs them."""

@@ -1,0 +1,150 @@
+"""What evaluation asks of the model server: greedy answers and likelihoods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx2
+
+from shared.errors import Unavailable
+from shared.serving_client import ServingClient, TokensToScore
+
+_MILLISECONDS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """
+    A model as the model server takes it.
+
+    Attributes:
+        name: Id under which it is resident.
+        base: Name of its base.
+        gguf: Adapter file for answers; None for the base itself.
+        peft: Adapter folder for likelihoods; None for the base itself.
+    """
+
+    name: str
+    base: str
+    gguf: str | None = None
+    peft: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt for one model. `url` is where `load` said it answers."""
+
+    url: str
+    prompt: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    Attributes:
+        text: The answer; empty when the model refused the prompt.
+        latency_ms: From request to whole answer.
+        output_tokens: Length of the answer.
+        is_cut: It reached the longest length.
+        error: Why the prompt was refused, or None.
+    """
+
+    text: str
+    latency_ms: float
+    output_tokens: int
+    is_cut: bool
+    error: str | None = None
+
+
+class ModelServer:
+    """The model server and the processes behind it."""
+
+    def __init__(self, client: ServingClient) -> None:
+        self._client = client
+        # The children are on our own network; a proxy has no business there.
+        self._http = httpx2.Client(trust_env=False)
+
+    def load(self, weights: Weights) -> str:
+        """Make a model resident; returns where it answers."""
+        return self._client.load(weights.name, base=weights.base, adapter=weights.gguf).url
+
+    def answer(
+        self, questions: Sequence[Question], *, max_tokens: int, seconds: float
+    ) -> list[Reply | None]:
+        """
+        Answer all questions at once, greedily.
+
+        Args:
+            questions: At least one.
+            max_tokens: Longest answer.
+            seconds: Time for all of them.
+
+        Returns:
+            A reply for each question in order, or None where time ran out.
+
+        Raises:
+            Unavailable: A model cannot be reached, or no question was answered in time.
+        """
+        ends_at = time.monotonic() + seconds
+        with ThreadPoolExecutor(len(questions)) as pool:
+            replies = list(pool.map(lambda q: self._ask(q, max_tokens, ends_at), questions))
+        if not any(replies):
+            raise Unavailable(
+                f"No answer within {seconds:.0f} s; the machine is overloaded.",
+                code="answers_too_slow",
+            )
+        return replies
+
+    def score(self, weights: Weights, sequences: Sequence[TokensToScore]) -> list[float]:
+        """Sum of negative log-likelihoods of each sequence's scored tokens, nats."""
+        scores = self._client.score(sequences, base=weights.base, adapter=weights.peft)
+        return [-sum(score.logprobs) for score in scores]
+
+    def _ask(self, question: Question, max_tokens: int, ends_at: float) -> Reply | None:
+        started = time.monotonic()
+        try:
+            answer = self._http.post(
+                f"{question.url}/completion",
+                json={
+                    "prompt": list(question.prompt),
+                    "n_predict": max_tokens,
+                    "temperature": 0,
+                },
+                timeout=max(0.1, ends_at - started),
+            )
+        except httpx2.TimeoutException:
+            return None
+        except httpx2.HTTPError as error:
+            raise Unavailable(
+                f"The model at {question.url} does not answer ({type(error).__name__}).",
+                code="model_unavailable",
+            ) from error
+        return _reply(answer, (time.monotonic() - started) * _MILLISECONDS)
+
+
+def prefixed(prompt: Sequence[int], target: Sequence[int]) -> TokensToScore:
+    """Ask for the likelihood of *target* after *prompt*."""
+    scored: Iterator[bool] = (i >= len(prompt) for i in range(len(prompt) + len(target)))
+    return TokensToScore([*prompt, *target], list(scored))
+
+
+def _reply(answer: httpx2.Response, latency_ms: float) -> Reply:
+    if answer.status_code == 400:
+        # The only thing that differs between our requests is the prompt: it is too long.
+        return Reply("", latency_ms, 0, is_cut=False, error="prompt_refused")
+    if not answer.is_success:
+        raise Unavailable(
+            f"The model answered {answer.status_code}; it was stopped or is starting.",
+            code="model_unavailable",
+        )
+    body = answer.json()
+    return Reply(
+        # Postgres stores no NUL in a text.
+        text=body["content"].replace("\0", "\ufffd"),
+        latency_ms=latency_ms,
+        output_tokens=body["tokens_predicted"],
+        is_cut=body["stop_type"] == "limit",
+    )

@@ -1,0 +1,1 @@
+"""Decisions of evaluation: grading an answer, measuring a side, judging by the gate's rules."""

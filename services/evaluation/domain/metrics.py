@@ -1,0 +1,196 @@
+"""What the cases of one side add up to, each number with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, quantiles
+
+from shared.statistics.intervals import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_perplexity,
+    bootstrap_ratio,
+    wilson_interval,
+)
+
+# Any constant will do; with one the same cases always give the same interval.
+_SEED = 20_260
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """
+    One case as one side answered it.
+
+    Attributes:
+        exact: The answer is the expected one.
+        fields: As in `Grade`.
+        nll: Sum of negative log-likelihoods of the expected answer's tokens, nats.
+        target_tokens: Number of these tokens, >= 1.
+        latency_ms: From request to whole answer.
+        input_tokens: Of the prompt.
+        output_tokens: Of the answer.
+        is_cut: The answer reached the longest length.
+        error: Why there is no answer, or None.
+    """
+
+    exact: bool
+    fields: dict[str, bool] | None
+    nll: float
+    target_tokens: int
+    latency_ms: float
+    input_tokens: int
+    output_tokens: int
+    is_cut: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """Likelihood of a text, paragraph by paragraph: sums in nats, and scored tokens."""
+
+    nll: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval, low <= estimate <= high."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds for whole answers, under the concurrency of the evaluation itself."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SideMetrics:
+    """
+    Attributes:
+        exact_match: Share of cases answered exactly.
+        json_cases: Cases in which a JSON object is expected.
+        field_accuracy: Share of all expected fields with the right value; None without JSON cases.
+        fields: The same for each field.
+        target_perplexity: Of the expected answers, per token.
+        general_perplexity: Of the general text, per token.
+        cut_answers: Answers that reached the longest length.
+        failed_answers: Cases the model refused to answer.
+    """
+
+    cases: int
+    exact_match: Estimate
+    json_cases: int
+    field_accuracy: Estimate | None
+    fields: dict[str, Estimate]
+    target_perplexity: Estimate
+    general_perplexity: Estimate
+    latency: Latency
+    input_tokens: int
+    output_tokens: int
+    cut_answers: int
+    failed_answers: int
+
+
+def measure(results: Sequence[CaseResult], general: TextScore) -> SideMetrics:
+    """
+    All metrics of one side.
+
+    Args:
+        results: At least one case.
+        general: Likelihood of the general text under this side's model.
+
+    Raises:
+        Invalid: There is no case.
+    """
+    return SideMetrics(
+        cases=len(results),
+        exact_match=_share([result.exact for result in results]),
+        json_cases=sum(result.fields is not None for result in results),
+        field_accuracy=_field_accuracy(results),
+        fields=_fields(results),
+        target_perplexity=_perplexity(
+            [result.nll for result in results], [result.target_tokens for result in results]
+        ),
+        general_perplexity=_perplexity(general.nll, general.tokens),
+        latency=_latency([result.latency_ms for result in results]),
+        input_tokens=sum(result.input_tokens for result in results),
+        output_tokens=sum(result.output_tokens for result in results),
+        cut_answers=sum(result.is_cut for result in results),
+        failed_answers=sum(result.error is not None for result in results),
+    )
+
+
+def exact_difference(candidate: Sequence[CaseResult], baseline: Sequence[CaseResult]) -> Estimate:
+    """
+    Exact match of the candidate minus the baseline's, by paired bootstrap.
+
+    Args:
+        candidate: Cases, shape (n,), n >= 1.
+        baseline: The same cases in the same order.
+
+    When no case differs the interval has no width: few cases then prove less than it shows.
+    """
+    pairs = zip(candidate, baseline, strict=True)
+    return _estimate(
+        bootstrap_interval([float(ours.exact) - theirs.exact for ours, theirs in pairs], seed=_SEED)
+    )
+
+
+def perplexity_ratio(model: TextScore, base: TextScore) -> Estimate:
+    """
+    Perplexity of the general text, model over base, paragraphs drawn together.
+
+    Args:
+        model: Scores of the model.
+        base: Scores of its base on the same paragraphs.
+    """
+    pairs = zip(model.nll, base.nll, strict=True)
+    log_ratio = bootstrap_ratio([ours - theirs for ours, theirs in pairs], base.tokens, seed=_SEED)
+    return Estimate(*(math.exp(bound) for bound in log_ratio))
+
+
+def _share(hits: Sequence[bool]) -> Estimate:
+    return _estimate(wilson_interval(sum(hits), len(hits)))
+
+
+def _fields(results: Sequence[CaseResult]) -> dict[str, Estimate]:
+    hits: dict[str, list[bool]] = {}
+    for result in results:
+        for name, is_right in (result.fields or {}).items():
+            hits.setdefault(name, []).append(is_right)
+    return {name: _share(seen) for name, seen in hits.items()}
+
+
+def _field_accuracy(results: Sequence[CaseResult]) -> Estimate | None:
+    graded = [list(result.fields.values()) for result in results if result.fields]
+    if not graded:
+        return None
+    # Fields of one answer go wrong together, so whole answers are drawn.
+    return _estimate(
+        bootstrap_ratio([sum(row) for row in graded], [len(row) for row in graded], seed=_SEED)
+    )
+
+
+def _perplexity(nll: Sequence[float], tokens: Sequence[int]) -> Estimate:
+    return _estimate(bootstrap_perplexity(nll, tokens, seed=_SEED))
+
+
+def _latency(milliseconds: Sequence[float]) -> Latency:
+    if len(milliseconds) == 1:
+        return Latency(milliseconds[0], milliseconds[0], milliseconds[0])
+    cuts = quantiles(milliseconds, n=20, method="inclusive")
+    return Latency(mean_ms=fmean(milliseconds), p50_ms=cuts[9], p95_ms=cuts[18])
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(*interval)

@@ -1,0 +1,122 @@
+"""HTTP models of evaluations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict
+
+Name = Annotated[str, Len(1, 256)]
+
+
+class CreateEvaluation(BaseModel):
+    """Without `baseline` a tuned model is compared with its base."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Name
+    baseline: Name | None = None
+    file_id: Name
+    workload: Name | None = None
+
+
+class Estimate(BaseModel):
+    """A number with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class Latency(BaseModel):
+    """Milliseconds for whole answers, under the concurrency of the evaluation itself."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+
+
+class SideMetrics(BaseModel):
+    """What one side's answers add up to."""
+
+    cases: int
+    exact_match: Estimate
+    json_cases: int
+    field_accuracy: Estimate | None
+    fields: dict[str, Estimate]
+    target_perplexity: Estimate
+    general_perplexity: Estimate
+    latency: Latency
+    input_tokens: int
+    output_tokens: int
+    cut_answers: int
+    failed_answers: int
+
+
+class Metrics(BaseModel):
+    """`exact_difference` is candidate minus baseline; `general_ratio` is candidate over base."""
+
+    candidate: SideMetrics
+    baseline: SideMetrics | None
+    exact_difference: Estimate | None
+    general_ratio: Estimate
+
+
+class RuleObject(BaseModel):
+    """One rule of the gate as it was applied."""
+
+    rule: str
+    passed: bool
+    measured: float
+    bound: float
+    sentence: str
+
+
+class EvaluationObject(BaseModel):
+    """An evaluation; metrics and rules are there once it is completed."""
+
+    id: str
+    object: Literal["evaluation"] = "evaluation"
+    model: str
+    baseline: str | None
+    workload_id: str | None
+    cycle_id: str | None
+    file_id: str | None
+    digest: str
+    state: Literal["queued", "running", "completed", "failed"]
+    cases: int
+    metrics: Metrics | None
+    verdict: Literal["pass", "fail"] | None
+    rules: list[RuleObject]
+    policy_version: int | None
+    reason: str
+    error_code: str | None
+    created_at: int
+    completed_at: int | None
+
+
+class SideAnswer(BaseModel):
+    """What one side said to a case. `exact` is null until it has answered."""
+
+    answer: str | None
+    exact: bool | None
+    fields: dict[str, bool] | None
+    error: str | None
+    is_cut: bool
+    output_tokens: int | None
+    latency_ms: float | None
+    nll: float | None
+
+
+class CaseObject(BaseModel):
+    """One held-out row with both answers. `id` is its line in the file."""
+
+    id: str
+    object: Literal["evaluation.case"] = "evaluation.case"
+    line: int
+    expected: str
+    input_tokens: int | None
+    target_tokens: int | None
+    candidate: SideAnswer
+    baseline: SideAnswer | None

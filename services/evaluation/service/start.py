@@ -1,0 +1,158 @@
+"""Use cases at both ends of an evaluation's life: start one, refuse one, let one fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.evaluation import repository
+from services.evaluation.examples import check_examples, read_examples
+from services.evaluation.models import CaseRow, EvaluationRow
+from services.evaluation.service.subjects import load_subjects
+from shared.blobs import BlobStore
+from shared.contracts.evaluation import ContinueEvaluation, EvaluationCompleted
+from shared.db import UnitOfWork
+from shared.errors import Invalid, Missing, PerpetuneError
+from shared.ids import Digest, new_id
+from shared.policy import load_workload
+
+_PURPOSES = ("fine-tune", "evals")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    What is to be evaluated.
+
+    Attributes:
+        workload: Id, name or alias; its policy has the gate's rules.
+        digest: Blob of the held-out rows.
+        file_id: Where the blob came from, if a file was named.
+    """
+
+    model: str
+    baseline: str | None
+    workload: str | None
+    digest: Digest
+    file_id: str | None = None
+    cycle_id: str | None = None
+
+
+def order_from_file(
+    uow: UnitOfWork, *, model: str, baseline: str | None, workload: str | None, file_id: str
+) -> Order:
+    """
+    An order for the rows of an uploaded file.
+
+    Raises:
+        Missing: There is no such file.
+        Invalid: The file was uploaded for something else.
+    """
+    file = repository.find_file(uow, file_id)
+    if file is None:
+        raise Missing(f"There is no file '{file_id}'.", code="file_not_found", param="file_id")
+    if file.purpose not in _PURPOSES:
+        raise Invalid(
+            f"The file was uploaded for '{file.purpose}'; upload it for 'evals' or 'fine-tune'.",
+            code="invalid_purpose",
+            param="file_id",
+        )
+    return Order(model, baseline, workload, file.digest, file_id)
+
+
+def start_evaluation(
+    uow: UnitOfWork, blobs: BlobStore, order: Order, *, max_cases: int
+) -> EvaluationRow:
+    """
+    Write down the evaluation with its cases and ask for its first step.
+
+    Raises:
+        Missing: There is no such model, workload or blob.
+        Invalid: The models do not fit together, or the rows are no cases.
+    """
+    subjects = load_subjects(uow, order.model, order.baseline)
+    workload = load_workload(uow.session, order.workload) if order.workload else None
+    examples = read_examples(blobs.stream(uow.project, order.digest))
+    layouts = check_examples(subjects.base, examples, max_cases=max_cases)
+    row = _new_row(uow, order, state="queued")
+    row.workload_id = workload.workload_id if workload else None
+    row.baseline = subjects.baseline.name if subjects.baseline else None
+    row.base = subjects.base.name
+    row.cases = len(layouts)
+    cases = [
+        CaseRow(
+            evaluation_id=row.id,
+            line=example.line,
+            side=side,
+            project=uow.project,
+            expected=layout.expected,
+            input_tokens=len(layout.prompt),
+            target_tokens=len(layout.target),
+        )
+        for example, layout in layouts
+        for side in subjects.sides
+    ]
+    repository.add_evaluation(uow, row, cases)
+    uow.emit(ContinueEvaluation(evaluation_id=row.id, position=0))
+    uow.audit(
+        "evaluation.started",
+        row.id,
+        facts={
+            "model": row.model,
+            "baseline": row.baseline,
+            "digest": row.digest,
+            "cases": row.cases,
+            "cycle_id": row.cycle_id,
+        },
+    )
+    return row
+
+
+def refuse_evaluation(uow: UnitOfWork, order: Order, error: PerpetuneError) -> EvaluationRow:
+    """Write down an evaluation that could not begin, and tell who asked for it."""
+    row = _new_row(uow, order, state="failed")
+    row.workload_id = order.workload
+    _set_failed(uow, row, error)
+    repository.add_evaluation(uow, row)
+    _tell_failure(uow, row)
+    return row
+
+
+def fail_evaluation(uow: UnitOfWork, evaluation_id: str, error: PerpetuneError) -> None:
+    """End an evaluation that cannot go on; one that has ended stays as it is."""
+    row = repository.lock_open(uow, evaluation_id)
+    if row is not None:
+        _set_failed(uow, row, error)
+        _tell_failure(uow, row)
+
+
+def _new_row(uow: UnitOfWork, order: Order, *, state: str) -> EvaluationRow:
+    return EvaluationRow(
+        id=new_id("eval"),
+        project=uow.project,
+        model=order.model,
+        baseline=order.baseline,
+        cycle_id=order.cycle_id,
+        file_id=order.file_id,
+        digest=order.digest,
+        state=state,
+    )
+
+
+def _set_failed(uow: UnitOfWork, row: EvaluationRow, error: PerpetuneError) -> None:
+    row.state, row.verdict = "failed", "fail"
+    row.error_code, row.reason = error.code, error.message
+    row.completed_at = uow.now
+
+
+def _tell_failure(uow: UnitOfWork, row: EvaluationRow) -> None:
+    uow.emit(
+        EvaluationCompleted(
+            evaluation_id=row.id,
+            model=row.model,
+            workload_id=row.workload_id,
+            cycle_id=row.cycle_id,
+            verdict="fail",
+            reason=row.reason[:1000],
+        )
+    )
+    uow.audit("evaluation.failed", row.id, reason=row.reason[:300], facts={"code": row.error_code})

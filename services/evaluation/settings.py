@@ -1,0 +1,26 @@
+"""Settings of evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import BaseServiceSettings
+
+
+class EvaluationSettings(BaseServiceSettings):
+    """How much one step of an evaluation does; a step is one task of at most 15 s."""
+
+    model_config = SettingsConfigDict(env_prefix="PERPETUNE_EVALUATION_")
+
+    max_cases: Annotated[int, Ge(1), Le(10_000)] = 1000
+    # Longest answer; one that is cut here is graded as it is.
+    max_tokens: Annotated[int, Ge(1), Le(4096)] = 160
+    # Both sides answer at once, so a step has twice as many answers.
+    cases_per_step: Annotated[int, Ge(1), Le(64)] = 6
+    # What has not been answered by then is left to the next step.
+    answer_seconds: Annotated[float, Ge(1), Le(12)] = 9.0
+    # torch reads about 400 tokens a second on two busy cores.
+    score_tokens_per_step: Annotated[int, Ge(64), Le(100_000)] = 2000
