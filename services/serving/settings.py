@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings import BaseServiceSettings
@@ -74,3 +74,12 @@ class ServingSettings(BaseServiceSettings):
     score_timeout_seconds: Annotated[float, Ge(1), Le(3600)] = 300.0
     embedding_slots: Annotated[int, Ge(1), Le(64)] = 2
     embedding_context_tokens: Annotated[int, Ge(64), Le(8192)] = 2048
+
+    @model_validator(mode="after")
+    def _address_can_be_reached(self) -> ServingSettings:
+        if self.host in {"0.0.0.0", "::"} and self.advertised_host == "127.0.0.1":  # noqa: S104
+            raise ValueError(
+                "PERPETUNE_SERVING_ADVERTISED_HOST must name this host when PERPETUNE_SERVING_HOST "
+                "is a wildcard: callers on other hosts are sent to it"
+            )
+        return self
