@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from shared.errors import Invalid
@@ -86,6 +87,17 @@ def read_receipt(inference_id: str, project: Project, key: bytes) -> Receipt:
         release_id=_name("rel_", body[32:48]),
         arm=_ARMS[body[48]],
     )
+
+
+def request_time(inference_id: str) -> datetime:
+    """
+    When the request of an inference id began, UTC, in milliseconds.
+
+    Nothing is verified: for ids that this installation has checked and stored.
+    """
+    encoded = inference_id.removeprefix(_PREFIX)
+    raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    return datetime.fromtimestamp(int.from_bytes(raw[:6]) / 1000, UTC)
 
 
 def _mac(key: bytes, project: str, body: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""Models, releases and their canaries: which model answers a workload, decided on evidence."""
+"""The registry of models, and releases: which model answers a workload's traffic, and why."""

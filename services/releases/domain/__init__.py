@@ -8,12 +8,21 @@ from services.releases.domain.decision import (
     decide,
     guarantee,
 )
+from services.releases.domain.evidence import (
+    AnsweredRequest,
+    Ramp,
+    judge_label,
+    judge_record,
+    mark_first,
+    planned_share,
+)
 from services.releases.domain.policy import CanaryPolicy, Guardrail
 from services.releases.domain.states import TRANSITIONS, ReleaseAction, ReleaseState, next_state
 from services.releases.domain.success import Verdict
 
 __all__ = [
     "TRANSITIONS",
+    "AnsweredRequest",
     "CanaryEvidence",
     "CanaryOutcome",
     "CanaryPolicy",
@@ -21,6 +30,7 @@ __all__ = [
     "Decision",
     "Guardrail",
     "GuardrailEvidence",
+    "Ramp",
     "ReleaseAction",
     "ReleaseState",
     "Verdict",
@@ -28,5 +38,9 @@ __all__ = [
     "decide",
     "fold",
     "guarantee",
+    "judge_label",
+    "judge_record",
+    "mark_first",
     "next_state",
+    "planned_share",
 ]

@@ -1,0 +1,107 @@
+"""Routes of models (OpenAI's) and releases (ours). Ids of models may contain any character."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from services.releases.repository import decisions, neighbours, releases
+from services.releases.schemas import (
+    CreateRelease,
+    DecisionList,
+    DecisionView,
+    ModelDeleted,
+    ModelList,
+    ModelObject,
+    RecomputationView,
+    ReleaseView,
+    RollBack,
+)
+from services.releases.service import canary, models, settle, start
+from shared.http import Unit, authorised
+from shared.keys import Caller
+from shared.pages import Page, page_of
+from shared.policy import load_workload
+
+router = APIRouter()
+
+ModelReader = Annotated[Caller, authorised("models:read")]
+ModelWriter = Annotated[Caller, authorised("models:write")]
+Reader = Annotated[Caller, authorised("releases:read")]
+Writer = Annotated[Caller, authorised("releases:write")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/v1/models", tags=["models"])
+def list_models(_: ModelReader, uow: Unit) -> ModelList:
+    """Bases of this installation and tuned models of the project."""
+    return ModelList(data=[ModelObject.of(model) for model in models.list_models(uow)])
+
+
+@router.get("/v1/models/{model:path}", tags=["models"])
+def retrieve_model(_: ModelReader, uow: Unit, model: str) -> ModelObject:
+    """One model."""
+    return ModelObject.of(models.load_model(uow, model))
+
+
+@router.delete("/v1/models/{model:path}", tags=["models"])
+def delete_model(_: ModelWriter, uow: Unit, model: str) -> ModelDeleted:
+    """Delete a tuned model that no release needs."""
+    models.delete_model(uow, model)
+    return ModelDeleted(id=model)
+
+
+@router.post("/api/v1/releases", tags=["releases"], status_code=201)
+def create_release(_: Writer, uow: Unit, body: CreateRelease) -> ReleaseView:
+    """Put a model before a workload's traffic: gated now, a canary once it is loaded."""
+    row = start.request_release(
+        uow,
+        workload=body.workload,
+        model=body.model,
+        evaluation_id=body.evaluation_id,
+        override_reason=body.override.reason if body.override else None,
+    )
+    return ReleaseView.of(row, neighbours.name_workloads(uow), uow.now)
+
+
+@router.get("/api/v1/releases", tags=["releases"])
+def list_releases(
+    _: Reader,
+    uow: Unit,
+    workload: str | None = None,
+    after: str | None = None,
+    limit: Limit = 20,
+) -> Page[ReleaseView]:
+    """Releases, newest first."""
+    workload_id = load_workload(uow.session, workload).workload_id if workload else None
+    rows = releases.list_newest(uow, workload_id, after, limit)
+    names = neighbours.name_workloads(uow)
+    return page_of([ReleaseView.of(row, names, uow.now) for row in rows], limit)
+
+
+@router.get("/api/v1/releases/{release_id}", tags=["releases"])
+def retrieve_release(_: Reader, uow: Unit, release_id: str) -> ReleaseView:
+    """One release with its evidence so far."""
+    row = releases.load(uow, release_id)
+    return ReleaseView.of(row, neighbours.name_workloads(uow), uow.now)
+
+
+@router.get("/api/v1/releases/{release_id}/decisions", tags=["releases"])
+def list_decisions(_: Reader, uow: Unit, release_id: str) -> DecisionList:
+    """What was decided about a release, by whom and on which evidence, oldest first."""
+    releases.load(uow, release_id)
+    return DecisionList(data=[DecisionView.of(row) for row in decisions.list_all(uow, release_id)])
+
+
+@router.get("/api/v1/releases/{release_id}/recomputation", tags=["releases"])
+def recompute_release(_: Reader, uow: Unit, release_id: str) -> RecomputationView:
+    """Fold the canary's evidence again from the feeds and compare."""
+    return RecomputationView.of(release_id, canary.recompute(uow, release_id))
+
+
+@router.post("/api/v1/releases/{release_id}/rollback", tags=["releases"])
+def roll_back_release(_: Writer, uow: Unit, release_id: str, body: RollBack) -> ReleaseView:
+    """Take a release back; a live one gives way to the one before it."""
+    row = settle.roll_back(uow, release_id, body.reason)
+    return ReleaseView.of(row, neighbours.name_workloads(uow), uow.now)

@@ -1,0 +1,99 @@
+"""Use cases of the registry. A model is a base of the installation or a tuned one of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.releases.repository import models
+from shared.contracts.finetuning import ModelCreated
+from shared.db import UnitOfWork
+from shared.errors import Conflict, Forbidden, Missing
+from shared.rendering.bases import find_base, list_bases
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """
+    Attributes:
+        gguf_digest: Blob of the adapter; None for a base.
+        created: Unix seconds; 0 for a base, which was there before us.
+        owner: The project's slug, or `system`.
+    """
+
+    model_id: str
+    base: str
+    gguf_digest: str | None
+    created: int
+    owner: str
+
+
+def register_model(uow: UnitOfWork, event: ModelCreated) -> None:
+    """Make a model known; a second message about it changes nothing."""
+    if models.insert(uow, event):
+        facts = {"kind": event.kind, "base": event.base, "job_id": event.job_id}
+        uow.audit("model.registered", event.model_id, facts=facts)
+
+
+def list_models(uow: UnitOfWork) -> Sequence[Model]:
+    """Bases first, then the project's own."""
+    tuned = [_tuned(uow, row) for row in models.list_all(uow)]
+    return [*(_base(base.name) for base in list_bases()), *tuned]
+
+
+def load_model(uow: UnitOfWork, model_id: str, *, lock: bool = False) -> Model:
+    """
+    Args:
+        uow: The transaction.
+        model_id: Of a base or of a tuned model.
+        lock: Keep a tuned model from being deleted until the end of the transaction.
+
+    Raises:
+        Missing: There is no such model in this project.
+    """
+    if find_base(model_id):
+        return _base(model_id)
+    row = models.find(uow, model_id, lock=lock)
+    if row is None:
+        raise Missing(
+            f"The model '{model_id}' does not exist; GET /v1/models lists those that do.",
+            code="model_not_found",
+            param="model",
+        )
+    return _tuned(uow, row)
+
+
+def delete_model(uow: UnitOfWork, model_id: str) -> None:
+    """
+    Take a tuned model out of the registry.
+
+    Raises:
+        Forbidden: It is a base, which belongs to the installation.
+        Missing: There is no such model.
+        Conflict: A release needs it; the message names the release.
+    """
+    if find_base(model_id):
+        raise Forbidden(
+            f"'{model_id}' is a base model of this installation and cannot be deleted.",
+            code="base_model_not_deletable",
+        )
+    load_model(uow, model_id, lock=True)
+    release_id = models.find_use(uow, model_id)
+    if release_id is not None:
+        raise Conflict(
+            f"Release {release_id} needs this model: it is live, on its way there, or what the "
+            "live release goes back to. Release another model first.",
+            code="model_in_use",
+            param="model",
+        )
+    models.mark_deleted(uow, model_id)
+    uow.audit("model.deleted", model_id)
+
+
+def _base(name: str) -> Model:
+    return Model(name, name, None, 0, "system")
+
+
+def _tuned(uow: UnitOfWork, row: models.ModelRow) -> Model:
+    created = int(row.created_at.timestamp())
+    return Model(row.model_id, row.base, row.gguf_digest, created, uow.project)
