@@ -149,7 +149,7 @@ def add_event(
     step: int | None = None,
 ) -> bool:
     """Append an event; False when the step of a metrics event is recorded already."""
-    added: CursorResult[Any] = uow.session.execute(  # type: ignore[assignment]  # of an INSERT
+    added = uow.session.execute(
         insert(JobEvent)
         .values(
             id=new_id("ftevent-"),
@@ -162,8 +162,9 @@ def add_event(
             created_at=uow.now,
         )
         .on_conflict_do_nothing()
+        .returning(col(JobEvent.id))
     )
-    return added.rowcount == 1
+    return added.scalar_one_or_none() is not None
 
 
 def list_events(
@@ -184,10 +185,13 @@ def list_events(
 
 def add_checkpoint(uow: UnitOfWork, checkpoint: Checkpoint) -> bool:
     """Append a checkpoint; False when this step of the job has one already."""
-    added: CursorResult[Any] = uow.session.execute(  # type: ignore[assignment]  # of an INSERT
-        insert(Checkpoint).values(**checkpoint.model_dump()).on_conflict_do_nothing()
+    added = uow.session.execute(
+        insert(Checkpoint)
+        .values(**checkpoint.model_dump())
+        .on_conflict_do_nothing()
+        .returning(col(Checkpoint.id))
     )
-    return added.rowcount == 1
+    return added.scalar_one_or_none() is not None
 
 
 def list_checkpoints(
