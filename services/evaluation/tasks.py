@@ -12,9 +12,9 @@ from shared.process import process_blobs, process_settings
 from shared.task import Work, phased_task
 
 # What may come right by itself. Every other error ends the evaluation.
-_PASSING = (Unavailable, Conflict, StorageFull)
+_PASSING = (LeaseLost, Unavailable, Conflict, StorageFull)
 # A model may be asked for a moment before its registration arrives.
-_ATTEMPTS_FOR_MISSING = 5
+_PASSING_AT_START = (*_PASSING, Missing)
 
 
 @phased_task("evaluation.start_evaluation", StartEvaluation)
@@ -32,7 +32,7 @@ def start_evaluation(work: Work, command: StartEvaluation) -> None:
             limit = evaluation_settings().max_cases
             start.start_evaluation(uow, process_blobs(), order, max_cases=limit)
     except PerpetuneError as error:
-        if _may_come_right(work, error):
+        if isinstance(error, _PASSING_AT_START) and not _is_last(work):
             raise
         with work.finish() as uow:
             start.refuse_evaluation(uow, order, error)
@@ -44,16 +44,12 @@ def continue_evaluation(work: Work, command: ContinueEvaluation) -> None:
     try:
         progress.continue_evaluation(work, process_evaluator(), command)
     except PerpetuneError as error:
-        if _may_come_right(work, error):
+        if isinstance(error, _PASSING) and not _is_last(work):
             raise
         with work.finish() as uow:
             start.fail_evaluation(uow, command.evaluation_id, error)
 
 
-def _may_come_right(work: Work, error: PerpetuneError) -> bool:
-    attempt = work.delivery.starts + 1
-    if isinstance(error, Missing):
-        return attempt < _ATTEMPTS_FOR_MISSING
-    if isinstance(error, _PASSING):
-        return attempt < process_settings().delivery_attempts
-    return isinstance(error, LeaseLost)
+def _is_last(work: Work) -> bool:
+    """Whether the delivery is given up should this attempt fail."""
+    return work.delivery.starts + 1 >= process_settings().delivery_attempts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from services.evaluation import repository
 from services.evaluation.domain.gate import Bounds, Verdict, judge
@@ -49,17 +49,17 @@ def _bounds(uow: UnitOfWork, row: EvaluationRow) -> Bounds:
 
 
 def _complete(uow: UnitOfWork, row: EvaluationRow, verdict: Verdict) -> None:
-    said = "pass" if verdict.passed else "fail"
+    said: Literal["pass", "fail"] = "pass" if verdict.passed else "fail"
+    row.completed_at = uow.now
     row.state, row.verdict, row.reason = "completed", said, verdict.reason
     row.rules = [asdict(rule) for rule in verdict.rules]
-    row.completed_at = uow.now
     uow.emit(
         EvaluationCompleted(
             evaluation_id=row.id,
             model=row.model,
             workload_id=row.workload_id,
             cycle_id=row.cycle_id,
-            verdict="pass" if verdict.passed else "fail",
+            verdict=said,
             reason=row.reason,
         )
     )

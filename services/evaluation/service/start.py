@@ -139,9 +139,9 @@ def _new_row(uow: UnitOfWork, order: Order, *, state: str) -> EvaluationRow:
 
 
 def _set_failed(uow: UnitOfWork, row: EvaluationRow, error: PerpetuneError) -> None:
+    row.completed_at = uow.now
     row.state, row.verdict = "failed", "fail"
     row.error_code, row.reason = error.code, error.message
-    row.completed_at = uow.now
 
 
 def _tell_failure(uow: UnitOfWork, row: EvaluationRow) -> None:

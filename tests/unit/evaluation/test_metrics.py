@@ -78,12 +78,9 @@ def test_difference_is_taken_case_by_case():
 
 
 def test_ratio_is_paired_by_paragraph():
-    worse = TextScore(nll=tuple(n + math.log(1.5) * t for n, t in zip(*_parts())), tokens=(50, 70))
+    by_half = math.log(1.5)
+    worse = replace(GENERAL, nll=(GENERAL.nll[0] + by_half * 50, GENERAL.nll[1] + by_half * 70))
     found = perplexity_ratio(worse, GENERAL)
     # Every paragraph is worse by the same factor, so there is nothing uncertain about it.
     assert (found.low, found.estimate, found.high) == pytest.approx((1.5, 1.5, 1.5))
     assert perplexity_ratio(GENERAL, GENERAL).estimate == 1.0
-
-
-def _parts():
-    return GENERAL.nll, GENERAL.tokens
