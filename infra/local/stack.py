@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -116,9 +119,25 @@ class Stack:
             processes.owner_url(self.settings, self.home),
             {role: self.home.secret(f"{role}_password") for role in database.ROLES},
         )
+        on_progress("Making sure of the first API key")
+        self._ensure_first_key()
         on_progress("Starting the services")
         self._supervisor.start_group("services")
         self._await_gateway()
+
+    def _ensure_first_key(self) -> None:
+        made = subprocess.run(
+            [sys.executable, "-m", "services.gateway.first_key"],
+            env=os.environ | processes.environment(self.settings, self.home),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise Unavailable(
+                f"The first API key could not be made: {made.stderr.strip().splitlines()[-1]}",
+                code="first_key_failed",
+            )
 
     def _await_servers(self) -> None:
         owner = make_url(processes.owner_url(self.settings, self.home))
