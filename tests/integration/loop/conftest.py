@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import pytest
 from fastapi.testclient import TestClient
 from loop_rooms import KEYS, FixedKeys, Loop
@@ -26,19 +28,26 @@ POLICY = Policy.model_validate(
 )
 
 
-@pytest.fixture
-def loop(database, tmp_path):
+@pytest.fixture(scope="module")
+def installation(module_database, tmp_path_factory):
+    """One database for the tests of a module, which keep apart by project."""
     settings = CoreSettings()
-    app, spine = make_engine(database.app, settings), make_engine(database.spine, settings)
-    yield Loop(Units(app), Units(spine), make_blob_store(str(tmp_path / "blobs")))
+    app = make_engine(module_database.app, settings)
+    spine = make_engine(module_database.spine, settings)
+    yield Units(app), Units(spine), make_blob_store(str(tmp_path_factory.mktemp("blobs")))
     app.dispose()
     spine.dispose()
 
 
 @pytest.fixture
+def loop(installation):
+    return Loop(*installation, f"acme-{token_hex(4)}")
+
+
+@pytest.fixture
 def rival(loop):
     """Another project of the same installation."""
-    return Loop(loop.units, loop.spine, loop.blobs, "rival")
+    return Loop(loop.units, loop.spine, loop.blobs, f"rival-{token_hex(4)}")
 
 
 @pytest.fixture
@@ -53,9 +62,9 @@ def workload(loop):
 
 
 @pytest.fixture
-def app(loop):
+def app(loop, rival):
     made = http.make_api(
-        title="t", version="0", units=loop.units, keys=KeyRing(FixedKeys(), "pepper")
+        title="t", version="0", units=loop.units, keys=KeyRing(FixedKeys(loop, rival), "pepper")
     )
     for room in (workloads, releases, drift):
         made.include_router(room.router)

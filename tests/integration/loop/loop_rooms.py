@@ -1,4 +1,4 @@
-"""The loop's rooms on a real database: messages delivered by hand, facts of other rooms inserted."""
+"""The loop's rooms on a real database: messages delivered by hand, other rooms' facts inserted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,16 @@ KEYS = {name: f"ppt_{name}_" + "a" * 43 for name in ("owner", "other", "nobody")
 class FixedKeys:
     """The key ring's snapshot with three keys in it."""
 
-    def __init__(self) -> None:
-        known = {"owner": ("acme", SCOPES), "other": ("rival", SCOPES)}
-        known["nobody"] = ("acme", frozenset())
+    def __init__(self, loop: Loop, rival: Loop) -> None:
+        known = {
+            "owner": (loop, SCOPES),
+            "other": (rival, SCOPES),
+            "nobody": (loop, frozenset[str]()),
+        }
         self.value = {
-            name: StoredKey(name, Project(project), mac_of(KEYS[name], "pepper"), scopes, None)
+            name: StoredKey(
+                name, project.context.project, mac_of(KEYS[name], "pepper"), scopes, None
+            )
             for name, (project, scopes) in known.items()
         }
 
@@ -61,7 +66,7 @@ class Residency:
 class Loop:
     """Shortcuts through one project."""
 
-    def __init__(self, units: Units, spine: Units, blobs: BlobStore, project: str = "acme") -> None:
+    def __init__(self, units: Units, spine: Units, blobs: BlobStore, project: str) -> None:
         self.units = units
         self.spine = spine
         self.blobs = blobs

@@ -8,7 +8,7 @@ from loop_rooms import BASE, canonical
 from services.releases.domain import Verdict
 from services.releases.service import canary, settle, start
 from shared.context import Context
-from shared.contracts.releases import FoldCanary, LoadRelease
+from shared.contracts.releases import FoldCanary, LoadRelease, StartRelease
 from shared.contracts.workloads import WorkloadCreated
 from shared.errors import Conflict, Missing
 from shared.ids import Project
@@ -233,8 +233,6 @@ def test_a_second_canary_waits_for_the_first(loop, workload):
 
 
 def _gated_by_a_cycle(loop, workload, model):
-    from shared.contracts.releases import StartRelease
-
     message = StartRelease(
         cycle_id="cyc_1",
         workload_id=workload,
