@@ -1,0 +1,1 @@
+"""Inference answers requests: it routes, retries, falls back, and records what it answered."""

@@ -1,0 +1,170 @@
+"""Composition: from settings to a core that answers. The only module that knows all parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx2
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.inference import repository
+from services.inference.adapters.llama import LlamaUpstream
+from services.inference.adapters.residence import Residence
+from services.inference.adapters.scoring import ServingScoring
+from services.inference.attempts import Attempts
+from services.inference.core import Core
+from services.inference.domain.retry import Schedule
+from services.inference.embeddings import Embeddings
+from services.inference.ports import Scoring, Upstream
+from services.inference.recorder import Recorder
+from services.inference.records import Line
+from services.inference.router import Router
+from services.inference.settings import InferenceSettings
+from services.inference.shipper import Shipper
+from services.inference.spool import Spool
+from shared.context import Context
+from shared.db import Units
+from shared.errors import Unavailable
+from shared.ids import Project
+from shared.process import process_blobs, process_settings, spine_units
+from shared.rendering.bases import list_bases
+from shared.rendering.tokenizer import load_tokenizer
+from shared.serving_client import AsyncServingClient
+from shared.settings import CoreSettings
+from shared.snapshots import Snapshot
+
+SYSTEM = Context.root(Project(""), "process:inference")
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What a door needs."""
+
+    core: Core
+    embeddings: Embeddings
+    settings: InferenceSettings
+
+
+def make_inference(
+    settings: InferenceSettings,
+    *,
+    router: Router,
+    upstream: Upstream,
+    scoring: Scoring,
+    recorder: Recorder,
+) -> Inference:
+    """The core over given parts."""
+    schedule = Schedule(
+        attempts=settings.attempts,
+        first_seconds=settings.retry_first_milliseconds / 1000,
+        longest_seconds=settings.retry_longest_milliseconds / 1000,
+    )
+    attempts = Attempts(upstream, schedule, max_running_per_model=settings.max_running_per_model)
+    core = Core(
+        router=router, attempts=attempts, scoring=scoring, recorder=recorder, settings=settings
+    )
+    embeddings = Embeddings(
+        router=router, scoring=scoring, recorder=recorder, total_seconds=settings.total_seconds
+    )
+    return Inference(core, embeddings, settings)
+
+
+@asynccontextmanager
+async def open_inference() -> AsyncIterator[Inference]:
+    """The core of this process; what its spool holds is shipped at the end."""
+    core, settings = process_settings(), InferenceSettings()
+    async with AsyncExitStack() as stack:
+        router = await asyncio.to_thread(_start_router, core, stack)
+        await asyncio.to_thread(_warm_up)
+        recorder = Recorder(await _start_spool(core, settings, stack), receipt_key(core))
+        serving = AsyncServingClient(core.serving_url)
+        stack.push_async_callback(serving.close)
+        http = await stack.enter_async_context(make_http())
+        blobs = process_blobs()
+        yield make_inference(
+            settings,
+            router=router,
+            upstream=LlamaUpstream(Residence(serving, blobs), http),
+            scoring=ServingScoring(serving, blobs, core.home / "inference" / "peft"),
+            recorder=recorder,
+        )
+
+
+def receipt_key(core: CoreSettings) -> bytes:
+    """The key that signs receipts."""
+    return core.secret("receipt_key").get_secret_value().encode()
+
+
+def make_http() -> httpx2.AsyncClient:
+    """The pool for children: no limit but admission, no time-out but the request's deadline."""
+    return httpx2.AsyncClient(
+        trust_env=False,
+        timeout=httpx2.Timeout(None, connect=5.0),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+    )
+
+
+def make_store(units: Units) -> Callable[[Sequence[Line]], None]:
+    """Stores lines of the spool through units of the role `spine`."""
+    table = repository.RecordTable()
+
+    def store(lines: Sequence[Line]) -> None:
+        try:
+            with units.open(SYSTEM) as uow:
+                table.store(uow.session, lines)
+        except SQLAlchemyError as error:
+            # For example a table that a migration has still to make: the lines can wait for it.
+            raise Unavailable(
+                f"Records cannot be stored: {error}.", code="record_store_failed"
+            ) from error
+
+    return store
+
+
+def _start_router(core: CoreSettings, stack: AsyncExitStack) -> Router:
+    period = core.snapshot_milliseconds / 1000
+    routes = Snapshot(
+        spine_units(),
+        repository.ROUTES_QUERY,
+        repository.routes_from_rows,
+        period_seconds=period,
+    )
+    models = Snapshot(
+        spine_units(),
+        repository.MODELS_QUERY,
+        repository.models_from_rows,
+        period_seconds=period,
+    )
+    for snapshot in (models, routes):
+        snapshot.start()
+        stack.callback(snapshot.stop)
+    return Router(routes, models)
+
+
+async def _start_spool(
+    core: CoreSettings, settings: InferenceSettings, stack: AsyncExitStack
+) -> Spool:
+    spool = Spool(
+        core.home / "spool" / "inference",
+        segment_bytes=settings.spool_segment_bytes,
+        max_bytes=settings.spool_max_bytes,
+    )
+    shipper = Shipper(
+        spool,
+        make_store(spine_units()),
+        period_seconds=settings.ship_milliseconds / 1000,
+        rows=settings.ship_rows,
+    )
+    shipper.start()
+    stack.callback(spool.close)
+    stack.push_async_callback(asyncio.to_thread, shipper.stop)
+    return spool
+
+
+def _warm_up() -> None:
+    """A tokenizer takes 0.4 s to build; the first caller should not wait for it."""
+    for base in list_bases():
+        load_tokenizer(base)

@@ -1,0 +1,151 @@
+"""Requests of either door, turned into what the core works on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.inference.domain.generation import Sampling
+from services.inference.domain.routing import choose_unit
+from services.inference.domain.shapes import ChatShape, CompletionShape, Shape
+from services.inference.records import Door
+from services.inference.schemas import ChatRequest, CompletionRequest
+from shared.errors import Invalid
+from shared.ids import Project, uuid7
+from shared.rendering.bases import BaseModel
+from shared.rendering.chat import render
+from shared.rendering.tokenizer import encode
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """
+    Where a request comes from.
+
+    Attributes:
+        project: Whose request it is.
+        door: Which door it came through.
+        unit_header: Value of `x-user-id`.
+    """
+
+    project: Project
+    door: Door
+    unit_header: str | None = None
+
+
+class Prompting(Protocol):
+    """Writes the prompts of a request for a base."""
+
+    def tokens(self, base: BaseModel) -> list[list[int]]:
+        """Token ids, one list per prompt; raises Invalid for what cannot be written."""
+        ...
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What was asked, as messages: the content that is kept where policy allows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    One request.
+
+    Attributes:
+        request: UUIDv7; the time of the record.
+        unit: What stays on one side of a canary.
+        choices: Answers per prompt.
+        echoes: Whether each answer begins with its prompt.
+    """
+
+    request: uuid.UUID
+    origin: Origin
+    model: str
+    unit: str
+    prompting: Prompting
+    sampling: Sampling
+    shape: Shape
+    choices: int = 1
+    echoes: bool = False
+    is_streamed: bool = False
+    wants_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompting:
+    """A chat, written by the one render function."""
+
+    messages: list[dict[str, Any]]
+
+    def tokens(self, base: BaseModel) -> list[list[int]]:
+        return [render(base, self.messages, add_generation_prompt=True).token_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompting:
+    """Plain texts and token ids."""
+
+    prompts: Sequence[str | list[int]]
+
+    def tokens(self, base: BaseModel) -> list[list[int]]:
+        return [as_tokens(base, prompt, param="prompt") for prompt in self.prompts]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": prompt} for prompt in self.prompts]
+
+
+def as_tokens(base: BaseModel, text: str | list[int], *, param: str) -> list[int]:
+    """
+    Token ids of a text or of given ids.
+
+    Raises:
+        Invalid: There is not one token.
+    """
+    tokens = encode(base, text) if isinstance(text, str) else text
+    if not tokens:
+        raise Invalid(f"{param} is empty; give some text.", code="empty_prompt", param=param)
+    return tokens
+
+
+def chat_job(body: ChatRequest, origin: Origin) -> Job:
+    """
+    Raises:
+        Invalid: The request names something this server cannot do.
+    """
+    request = uuid7()
+    return Job(
+        request=request,
+        origin=origin,
+        model=body.model,
+        unit=choose_unit(body.safety_identifier, body.user, origin.unit_header, request.hex),
+        prompting=ChatPrompting(body.messages),
+        sampling=body.sampling(),
+        shape=ChatShape(),
+        choices=body.n or 1,
+        is_streamed=bool(body.stream),
+        wants_usage=body.wants_usage,
+    )
+
+
+def completion_job(body: CompletionRequest, origin: Origin) -> Job:
+    """
+    Raises:
+        Invalid: The request names something this server cannot do.
+    """
+    request = uuid7()
+    return Job(
+        request=request,
+        origin=origin,
+        model=body.model,
+        unit=choose_unit(body.safety_identifier, body.user, origin.unit_header, request.hex),
+        prompting=TextPrompting(body.prompts),
+        sampling=body.sampling(),
+        shape=CompletionShape(),
+        choices=body.n or 1,
+        echoes=bool(body.echo),
+        is_streamed=bool(body.stream),
+        wants_usage=body.wants_usage,
+    )

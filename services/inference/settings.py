@@ -1,0 +1,55 @@
+"""Settings of inference, read once at start from PERPETUNE_INFERENCE_*."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from pydantic import model_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import BaseServiceSettings
+
+
+class InferenceSettings(BaseServiceSettings):
+    """Of both doors; limits are per process."""
+
+    model_config = SettingsConfigDict(env_prefix="PERPETUNE_INFERENCE_")
+
+    # All attempts and the fallback together. The model server drains a stopped model for 30 s too.
+    total_seconds: Annotated[float, Ge(0.1), Le(600)] = 30.0
+    # One attempt, where a fallback could still answer in the rest of the time.
+    attempt_seconds: Annotated[float, Ge(0.1), Le(600)] = 20.0
+    attempts: Annotated[int, Ge(1), Le(10)] = 3
+    retry_first_milliseconds: Annotated[int, Ge(1), Le(10_000)] = 100
+    retry_longest_milliseconds: Annotated[int, Ge(1), Le(60_000)] = 2_000
+
+    # A child has 8 slots and queues the rest; a queue of seven rounds is all that 30 s can empty.
+    max_running_per_model: Annotated[int, Ge(1), Le(10_000)] = 64
+    max_running: Annotated[int, Ge(1), Le(100_000)] = 256
+    # What a client is told to wait when the process is full.
+    admission_retry_milliseconds: Annotated[int, Ge(1), Le(60_000)] = 250
+
+    # Records travel from here to Postgres.
+    ship_milliseconds: Annotated[int, Ge(10), Le(60_000)] = 250
+    ship_rows: Annotated[int, Ge(1), Le(50_000)] = 2_000
+    spool_segment_bytes: Annotated[int, Ge(1_024), Le(1 << 30)] = 8 << 20
+    # While Postgres is away; about a million records. Beyond it records are dropped and counted.
+    spool_max_bytes: Annotated[int, Ge(1_024), Le(1 << 40)] = 512 << 20
+
+    # The queue door.
+    door_total_seconds: Annotated[float, Ge(0.1), Le(3600)] = 60.0
+    door_concurrency: Annotated[int, Ge(1), Le(10_000)] = 64
+    door_max_body_bytes: Annotated[int, Ge(1_024), Le(64 << 20)] = 1 << 20
+    # A reply nobody fetches goes away.
+    door_reply_seconds: Annotated[int, Ge(1), Le(604_800)] = 3_600
+    # How long the same id gets the same answer.
+    door_answer_hours: Annotated[float, Ge(0.01), Le(8_760)] = 24.0
+    # A door that was not heard of for this long is dead; its messages go back to their queues.
+    door_dead_seconds: Annotated[float, Ge(1), Le(3600)] = 15.0
+
+    @model_validator(mode="after")
+    def _attempts_fit_the_total(self) -> InferenceSettings:
+        if self.attempt_seconds > self.total_seconds:
+            raise ValueError("attempt_seconds must not exceed total_seconds")
+        return self
