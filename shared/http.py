@@ -10,21 +10,25 @@ from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from shared.context import Context
 from shared.db import UnitOfWork, Units
-from shared.errors import Corrupt, PerpetuneError, TooLarge
+from shared.errors import Corrupt, PerpetuneError, TooLarge, Unauthenticated
 from shared.ids import uuid7
 from shared.keys import SCOPES, Caller, KeyRing
 from shared.logging import get_logger
 
 log = get_logger(__name__)
+
+# Anybody can send unknown keys; looking them up must not use up the threads of the routes.
+_UNKNOWN_KEYS = CapacityLimiter(4)
 
 
 class _Authorised:
@@ -35,14 +39,26 @@ class _Authorised:
             raise ValueError(f"unknown scope {scope}: add it to shared/keys.py")
         self.scope = scope
 
-    def __call__(self, request: Request) -> Caller:
-        caller = cast("KeyRing", request.app.state.keys).caller(
-            request.headers.get("authorization")
-        )
+    async def __call__(self, request: Request) -> Caller:
+        keys = cast("KeyRing", request.app.state.keys)
+        caller = await admitted(keys, request.headers.get("authorization"))
         caller.require(self.scope)
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(project=caller.project, key_id=caller.key_id)
         return caller
+
+
+async def admitted(keys: KeyRing, authorization: str | None) -> Caller:
+    """
+    The caller, without a thread for keys in memory: the hot path waits for nobody.
+
+    Raises:
+        Unauthenticated: See `KeyRing.caller`.
+    """
+    try:
+        return keys.caller(authorization, may_read=False)
+    except Unauthenticated:
+        return await to_thread.run_sync(keys.caller, authorization, limiter=_UNKNOWN_KEYS)
 
 
 def authorised(scope: str) -> Any:  # noqa: ANN401 - FastAPI's own return type
@@ -79,9 +95,16 @@ def _unit(request: Request) -> Iterator[UnitOfWork]:
 Unit = Annotated[UnitOfWork, Depends(_unit, scope="function")]
 
 
-def make_api(*, title: str, version: str, units: Units, keys: KeyRing) -> FastAPI:
+def make_api(
+    *,
+    title: str,
+    version: str,
+    units: Units,
+    keys: KeyRing,
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> FastAPI:
     """An app with our error shape; the caller mounts routers and calls `check_scopes`."""
-    app = FastAPI(title=title, version=version, redirect_slashes=False)
+    app = FastAPI(title=title, version=version, redirect_slashes=False, lifespan=lifespan)
     app.state.units = units
     app.state.keys = keys
     app.add_exception_handler(PerpetuneError, _answer_ours)
@@ -132,7 +155,8 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
 def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     first = cast("RequestValidationError", error).errors()[0]
     where = [str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"}]
-    param = ".".join(where) or None
+    # Of broken JSON the place is a character, which the message names.
+    param = None if first["type"] == "json_invalid" else ".".join(where) or None
     body = {
         "error": {
             "message": f"{param or 'The body'}: {first['msg']}.",
@@ -197,17 +221,20 @@ class RequestBoundary:
         scope.setdefault("state", {})["request_id"] = request_id
         upload = headers.get(b"content-type", b"").startswith(b"multipart/")
         limit = self._max_upload if upload else self._max_body
-        exchange = _Exchange(send, receive, request_id, limit)
+        exchange = _Exchange(scope, receive, send, request_id, limit)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         declared = headers.get(b"content-length", b"0")
         try:
             if declared.isdigit() and int(declared) > limit:
-                await exchange.refuse(scope)
+                await exchange.refuse()
                 return
             await self._app(scope, exchange.receive, exchange.send)
         except TooLarge:
-            if exchange.status == 0:
-                await exchange.refuse(scope)
+            await exchange.refuse()
+        except Exception:
+            # Answered outside of this middleware; the log line has to say so.
+            exchange.status = exchange.status or 500
+            raise
         finally:
             log.info(
                 "request_finished",
@@ -222,12 +249,16 @@ class RequestBoundary:
 class _Exchange:
     """Counts one request's body and stamps its answer."""
 
-    def __init__(self, send: Send, receive: Receive, request_id: str, limit: int) -> None:
-        self._send = send
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, limit: int
+    ) -> None:
+        self._scope = scope
         self._receive = receive
+        self._send = send
         self._request_id = request_id
         self._limit = limit
         self._received = 0
+        self._is_refused = False
         self._started = time.perf_counter()
         self.status = 0
 
@@ -243,6 +274,20 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        if self._received > self._limit and self.status == 0:
+            # The framework makes an answer of its own from what `receive` raises.
+            await self.refuse()
+        elif not self._is_refused:
+            await self._stamp(message)
+
+    async def refuse(self) -> None:
+        """Answer 413, unless an answer has begun; whatever follows is dropped."""
+        if self.status == 0:
+            self._is_refused = True
+            answer = JSONResponse(self._too_large().body(), status_code=413)
+            await answer(self._scope, self._receive, self._stamp)
+
+    async def _stamp(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             names = {name for name, _ in message["headers"]}
@@ -251,10 +296,6 @@ class _Exchange:
             spent = str(round(self.seconds * 1000)).encode()
             message["headers"].append((b"openai-processing-ms", spent))
         await self._send(message)
-
-    async def refuse(self, scope: Scope) -> None:
-        error = self._too_large()
-        await JSONResponse(error.body(), status_code=413)(scope, self._receive, self.send)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

@@ -94,9 +94,13 @@ class KeyRing:
         self._snapshot = snapshot
         self._pepper = pepper
 
-    def caller(self, authorization: str | None) -> Caller:
+    def caller(self, authorization: str | None, *, may_read: bool = True) -> Caller:
         """
         The caller named by an Authorization header.
+
+        Args:
+            authorization: The header, or None.
+            may_read: Whether an unknown key may cost a query; false where nothing may block.
 
         Raises:
             Unauthenticated: The header is absent, malformed, or its key unknown or expired.
@@ -107,11 +111,11 @@ class KeyRing:
             raise Unauthenticated(
                 "Send an API key as 'Authorization: Bearer ppt_...'.", code="invalid_api_key"
             )
-        return self._verified(parts[1], key.strip())
+        return self._verified(parts[1], key.strip(), may_read=may_read)
 
-    def _verified(self, key_id: str, key: str) -> Caller:
+    def _verified(self, key_id: str, key: str, *, may_read: bool) -> Caller:
         stored = self._snapshot.value.get(key_id)
-        if stored is None:
+        if stored is None and may_read:
             # A key made a moment ago may not be in memory yet; ask once, at a bounded rate.
             self._snapshot.refresh_soon()
             stored = self._snapshot.value.get(key_id)

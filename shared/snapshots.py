@@ -48,13 +48,14 @@ class Snapshot(Generic[T]):
         self._build = build
         self._period = period_seconds
         self._lock = threading.Lock()
+        self._soon = threading.Lock()
         self._stop = threading.Event()
         self._read_at = float("-inf")
         self.value: T = build([])
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the last successful read; infinite before the first."""
+        """Seconds since the last successful read began; infinite before the first."""
         return time.monotonic() - self._read_at
 
     def start(self) -> None:
@@ -74,13 +75,22 @@ class Snapshot(Generic[T]):
             Unavailable: Postgres does not answer; the old value stays.
         """
         with self._lock, self._units.open(Context.root(Project(""), "process:snapshot")) as uow:
+            began = time.monotonic()
             rows = [tuple(row) for row in uow.session.execute(self._query)]
             self.value = self._build(rows)
-            self._read_at = time.monotonic()
+            self._read_at = began
 
     def refresh_soon(self) -> None:
-        """Read now unless that was done a moment ago; the old value stays if Postgres is away."""
-        if self.age_seconds > _SOON_SECONDS:
+        """
+        Return once a read that began after this call has ended; callers share it.
+
+        Waits up to 50 ms, so never on an event loop. The old value stays if Postgres is away.
+        """
+        asked = time.monotonic()
+        with self._soon:
+            if self._read_at > asked:
+                return
+            time.sleep(max(0.0, _SOON_SECONDS - self.age_seconds))
             try:
                 self.refresh()
             except Unavailable:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from redis import Redis
 
 from services.delivery.adapters.celery_bell import CeleryBell
 from services.delivery.adapters.kombu_queues import KombuQueues
+from services.delivery.settings import DeliverySettings
 from shared.broker import celery_settings, make_celery
 from shared.settings import CoreSettings
 
@@ -20,3 +23,9 @@ def make_queues(settings: CoreSettings) -> KombuQueues:
     """The subscribers' queues on the bus of *settings*."""
     options = celery_settings(settings)["broker_transport_options"]
     return KombuQueues(settings.bus_url, settings.broker_prefix, options)
+
+
+@cache
+def delivery_settings() -> DeliverySettings:
+    """The settings of this room, read from the environment once."""
+    return DeliverySettings()

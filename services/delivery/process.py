@@ -7,7 +7,7 @@ import threading
 from functools import partial
 from types import FrameType
 
-from services.delivery.bootstrap import make_bell, make_queues
+from services.delivery.bootstrap import delivery_settings, make_bell, make_queues
 from services.delivery.loop import Loop
 from services.delivery.service import pushing, ringing, schedules
 from services.delivery.settings import DeliverySettings
@@ -30,7 +30,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    loops = make_loops(spine_units(), settings, DeliverySettings(), stop)
+    loops = make_loops(spine_units(), settings, delivery_settings(), stop)
     for loop in loops:
         loop.start()
     log.info("delivery_started")

@@ -36,9 +36,10 @@ def test_killing_the_worker_in_the_middle_costs_time_and_no_effect(bench, eventu
             os.killpg(first.pid, signal.SIGKILL)
             first.wait()
         assert bench.effects() == []
-        bench.rows(
-            "UPDATE spine.deliveries SET envelope = jsonb_set(envelope, '{data,name}', '\"0\"') RETURNING 1"
-        )
+        bench.rows("""
+            UPDATE spine.deliveries SET envelope = jsonb_set(envelope, '{data,name}', '"0"')
+            RETURNING 1
+        """)
         with bench.worker():
             eventually(bench.effects, seconds=30)
             eventually(lambda: not bench.rows("SELECT 1 FROM spine.deliveries"))

@@ -1,0 +1,99 @@
+"""HTTP shapes of events, subscriptions and dead letters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.delivery.domain import full_queue_name, key_prefix
+from services.delivery.repository.dead_letters import DeadLetter as Letter
+from services.delivery.repository.subscriptions import Subscription as Row
+from shared.contracts.envelope import Envelope
+
+
+class CreateSubscription(BaseModel):
+    """Asks for the project's public events in a queue of the bus."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str
+    types: list[str] = Field(default=[], max_length=100, description="Empty means all.")
+
+
+class Broker(BaseModel):
+    """What a kombu program needs beside the address of the bus, which the operator gives out."""
+
+    queue: str
+    global_keyprefix: str
+    content_type: Literal["application/json"] = "application/json"
+
+
+class Subscription(BaseModel):
+    """Public events, pushed into a queue at least once and in order."""
+
+    id: str
+    object: Literal["subscription"] = "subscription"
+    queue: str
+    types: list[str]
+    created_at: int
+    broker: Broker
+
+    @classmethod
+    def of(cls, row: Row, broker_prefix: str) -> Self:
+        return cls(
+            id=row.id,
+            queue=row.queue,
+            types=row.types,
+            created_at=int(row.created_at.timestamp()),
+            broker=Broker(
+                queue=full_queue_name(row.project, row.queue),
+                global_keyprefix=key_prefix(broker_prefix, row.project),
+            ),
+        )
+
+
+class Deleted(BaseModel):
+    """Something is gone."""
+
+    id: str
+    object: Literal["subscription"] = "subscription"
+    deleted: Literal[True] = True
+
+
+class DeadLetter(BaseModel):
+    """A delivery that was given up."""
+
+    id: str
+    object: Literal["dead_letter"] = "dead_letter"
+    task: str
+    event: Envelope
+    reason: str
+    attempts: int
+    created_at: int
+    buried_at: int
+
+    @classmethod
+    def of(cls, letter: Letter) -> Self:
+        return cls(
+            id=letter.id,
+            task=letter.task,
+            event=Envelope.model_validate(letter.envelope),
+            reason=letter.reason,
+            attempts=letter.starts,
+            created_at=int(letter.created_at.timestamp()),
+            buried_at=int(letter.buried_at.timestamp()),
+        )
+
+
+class Replayed(BaseModel):
+    """The dead letter is due again under a new delivery id."""
+
+    id: str
+    object: Literal["delivery"] = "delivery"
+    dead_letter: str
+
+
+def events_of(envelopes: list[dict[str, Any]]) -> list[Envelope]:
+    """CloudEvents from what the feed holds."""
+    return [Envelope.model_validate(envelope) for envelope in envelopes]

@@ -1,0 +1,1 @@
+"""The REST door: mounts the rooms' routers; owns projects and API keys."""

@@ -1,0 +1,133 @@
+"""Statements on `gateway.projects` and `gateway.keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_COLUMNS = "key_id, name, scopes, created_by, created_at, expires_at, revoked_at"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key without anything secret."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def insert_project(session: Session, project: str) -> None:
+    """Make the project unless it is there."""
+    session.execute(
+        text("INSERT INTO gateway.projects (project) VALUES (:project) ON CONFLICT DO NOTHING"),
+        {"project": project},
+    )
+
+
+def insert_key(
+    session: Session,
+    project: str,
+    *,
+    key_id: str,
+    name: str,
+    mac: str,
+    scopes: frozenset[str],
+    created_by: str,
+    expires_at: datetime | None,
+) -> bool:
+    """Store a key; False when its id is taken."""
+    stored = session.execute(
+        text("""
+            INSERT INTO gateway.keys (key_id, project, name, mac, scopes, created_by, expires_at)
+            VALUES (:key_id, :project, :name, :mac, :scopes, :created_by, :expires_at)
+            ON CONFLICT (key_id) DO NOTHING RETURNING 1
+        """),
+        {
+            "key_id": key_id,
+            "project": project,
+            "name": name,
+            "mac": mac,
+            "scopes": sorted(scopes),
+            "created_by": created_by,
+            "expires_at": expires_at,
+        },
+    )
+    return stored.one_or_none() is not None
+
+
+def find_key(session: Session, key_id: str) -> KeyRow | None:
+    """The key of this project with *key_id*."""
+    row = session.execute(
+        text(f"SELECT {_COLUMNS} FROM gateway.keys WHERE key_id = :key_id"),  # noqa: S608
+        {"key_id": key_id},
+    ).one_or_none()
+    return None if row is None else KeyRow(*row)
+
+
+def list_keys(session: Session, after: KeyRow | None, limit: int) -> list[KeyRow]:
+    """Keys of this project, newest first, from the one behind *after*."""
+    rows = session.execute(
+        text(f"""
+            SELECT {_COLUMNS} FROM gateway.keys
+            WHERE CAST(:key_id AS text) IS NULL OR (created_at, key_id) < (:created_at, :key_id)
+            ORDER BY created_at DESC, key_id DESC LIMIT :limit
+        """),  # noqa: S608 - the columns are a constant of this module
+        {
+            "key_id": after and after.key_id,
+            "created_at": after and after.created_at,
+            "limit": limit,
+        },
+    )
+    return [KeyRow(*row) for row in rows]
+
+
+def revoke_key(session: Session, key_id: str) -> bool:
+    """End a key now; False when it is unknown or revoked already."""
+    revoked = session.execute(
+        text("""
+            UPDATE gateway.keys SET revoked_at = now()
+            WHERE key_id = :key_id AND revoked_at IS NULL RETURNING 1
+        """),
+        {"key_id": key_id},
+    )
+    return revoked.one_or_none() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in one queue, over all projects."""
+
+    queue: str
+    due: int
+    oldest_seconds: float
+    dead: int
+
+
+def list_backlogs(session: Session, queues: Sequence[str]) -> list[Backlog]:
+    """The backlog of each of *queues*, as the role `spine`.
+
+    Cost: O(unfinished deliveries + dead letters).
+    """
+    rows = session.execute(
+        text("""
+            SELECT name, coalesce(due.count, 0), coalesce(due.oldest, 0), coalesce(dead.count, 0)
+            FROM unnest(CAST(:queues AS text[])) AS name
+            LEFT JOIN (SELECT queue, count(*) AS count,
+                              extract(epoch FROM now() - min(due_at)) AS oldest
+                       FROM spine.deliveries WHERE due_at <= now() GROUP BY queue) AS due
+                ON due.queue = name
+            LEFT JOIN (SELECT queue, count(*) AS count FROM spine.dead_letters
+                       GROUP BY queue) AS dead ON dead.queue = name
+        """),
+        {"queues": list(queues)},
+    )
+    return [Backlog(row[0], int(row[1]), float(row[2]), int(row[3])) for row in rows]
