@@ -1,0 +1,1 @@
+"""The terminal door: `perpetune ...`, a client of the REST API, and the demonstration."""

@@ -1,0 +1,1 @@
+"""One module per command; each asks the API and prints what it says."""

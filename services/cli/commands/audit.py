@@ -1,0 +1,39 @@
+"""`perpetune audit`: what happened, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.connection import Connection
+from services.cli.output import AsJson, write_rows
+
+_COLUMNS = ("created_at", "actor", "action", "subject", "reason")
+
+
+def audit(
+    ctx: typer.Context,
+    subject: Annotated[str | None, typer.Option(help="Id of what it is about.")] = None,
+    action: Annotated[str | None, typer.Option(help="Beginning, such as `release.`.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Who did it.")] = None,
+    correlation_id: Annotated[str | None, typer.Option(help="All that one cause led to.")] = None,
+    after: Annotated[str | None, typer.Option(help="Id of the last entry read.")] = None,
+    limit: Annotated[int, typer.Option(help="Most rows to print.", min=1, max=100)] = 50,
+    *,
+    newest: Annotated[bool, typer.Option(help="Newest first, or oldest first.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """List audit entries: who did what to which thing, when and why."""
+    connection: Connection = ctx.obj
+    rows = connection.get(
+        "audit",
+        subject=subject,
+        action=action,
+        actor=actor,
+        correlation_id=correlation_id,
+        after=after,
+        limit=limit,
+        order="desc" if newest else "asc",
+    )["data"]
+    write_rows(rows, _COLUMNS, as_json=as_json, empty="No entry.")

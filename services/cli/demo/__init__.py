@@ -1,0 +1,1 @@
+"""The demonstration: the whole loop once, by a user's own means."""
