@@ -6,13 +6,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway import repository
-from services.gateway.app import make_app
+from services.gateway.bootstrap import make_process_app
 from services.gateway.settings import GatewaySettings
 from shared.context import Context
-from shared.db import Units, make_engine
 from shared.ids import Project
 from shared.keys import SCOPES, mac_of, new_key
-from shared.settings import CoreSettings
+from shared.process import process_blobs, process_settings, process_units, spine_units
 
 PEPPER = "pepper-of-the-tests"
 
@@ -24,26 +23,33 @@ def pepper():
 
 @pytest.fixture
 def core(database, monkeypatch, tmp_path):
-    monkeypatch.setenv("PERPETUNE_SECRET_API_KEY_PEPPER", PEPPER)
-    monkeypatch.setenv("PERPETUNE_SECRET_RECEIPT_KEY", "receipt-key-of-the-tests")
-    return CoreSettings(
-        database_app_url=database.app,
-        database_spine_url=database.spine,
-        secrets_dir=tmp_path / "secrets",
-        snapshot_milliseconds=50,
-    )
+    """Settings of this process, by its environment: rooms open what they need for themselves."""
+    for name, value in {
+        "DATABASE_APP_URL": database.app,
+        "DATABASE_SPINE_URL": database.spine,
+        "HOME": tmp_path,
+        "BLOBS_URL": tmp_path / "blobs",
+        "SECRETS_DIR": tmp_path / "secrets",
+        "SNAPSHOT_MILLISECONDS": 100,
+        "SECRET_API_KEY_PEPPER": PEPPER,
+        "SECRET_RECEIPT_KEY": "receipt-key-of-the-tests",
+    }.items():
+        monkeypatch.setenv(f"PERPETUNE_{name}", str(value))
+    _forget()
+    yield process_settings()
+    process_units().engine.dispose()
+    spine_units().engine.dispose()
+    _forget()
 
 
 @pytest.fixture
 def units(core):
-    return Units(make_engine(core.database_app_url, core))
+    return process_units()
 
 
 @pytest.fixture
-def app(core, units):
-    spine = Units(make_engine(core.database_spine_url, core))
-    settings = GatewaySettings(max_body_bytes=4096, max_upload_bytes=8192)
-    return make_app(core, settings, units=units, spine=spine)
+def app(core):
+    return make_process_app(GatewaySettings(max_body_bytes=4096, max_upload_bytes=8192))
 
 
 @pytest.fixture
@@ -73,3 +79,8 @@ def make_key(units):
         return {"authorization": f"Bearer {key}"}
 
     return make
+
+
+def _forget():
+    for made_once in (process_settings, process_units, spine_units, process_blobs):
+        made_once.cache_clear()

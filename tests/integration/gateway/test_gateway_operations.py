@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from infra.database import maintenance
 from infra.local.settings import free_port
-from services.gateway.app import make_app
+from services.gateway.bootstrap import make_process_app
 from services.gateway.settings import GatewaySettings
 from shared.context import Context
 from shared.contracts.workloads import WorkloadCreated
-from shared.db import Units, make_engine
 from shared.ids import Project
 
 
@@ -27,12 +27,8 @@ def test_a_gateway_with_a_database_is_alive_and_ready(client):
     assert client.get("/readyz").json() == {"status": "ready", "missing": []}
 
 
-def test_a_gateway_that_lost_its_database_is_alive_and_says_what_is_missing(core, units, database):
-    from infra.database import maintenance
-
-    spine = Units(make_engine(core.database_spine_url, core))
-    settings = GatewaySettings(snapshot_fresh_seconds=0.3)
-    app = make_app(core, settings, units=units, spine=spine)
+def test_a_gateway_that_lost_its_database_is_alive_and_says_what_is_missing(core, database):
+    app = make_process_app(GatewaySettings(snapshot_fresh_seconds=0.3))
     with TestClient(app) as client, maintenance(database.owner) as owner:
         name = database.owner.rpartition("/")[2].partition("?")[0]
         owner.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
@@ -72,13 +68,7 @@ def test_the_process_serves_and_its_log_never_holds_a_key(core, make_key, tmp_pa
     port = free_port()
     headers = make_key()
     log = tmp_path / "gateway.log"
-    environment = {
-        **os.environ,
-        "PERPETUNE_PORT": str(port),
-        "PERPETUNE_DATABASE_APP_URL": core.database_app_url,
-        "PERPETUNE_DATABASE_SPINE_URL": core.database_spine_url,
-        "PERPETUNE_HOME": str(tmp_path),
-    }
+    environment = {**os.environ, "PERPETUNE_PORT": str(port)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.gateway"],
