@@ -147,7 +147,9 @@ class Loop:
         return {row.subject for row in rows}
 
     def actions(self) -> list[str]:
-        return [row.action for row in self.rows("SELECT action FROM spine.audit_entries")]
+        return [
+            row.action for row in self.rows("SELECT action FROM spine.audit_entries ORDER BY seq")
+        ]
 
     # Facts of other rooms
 
