@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from services.finetuning.train.loop import run
 from shared.errors import PerpetuneError
 
 
@@ -27,6 +27,12 @@ def main(folder: Path) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    # Threads that wait for each other spin by default. Where the cores are shared with a server
+    # they then spin against the very thread they wait for: steps took twenty times as long.
+    # Read when torch is loaded, hence the late import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from services.finetuning.train.loop import run  # noqa: PLC0415
+
     try:
         run(folder, emit, lambda: bool(stops))
     except PerpetuneError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,15 @@ class Packed:
     targets: list[int]
 
 
-def epoch_order(n_rows: int, *, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=4)
+def epoch_order(n_rows: int, *, seed: int, epoch: int) -> tuple[int, ...]:
     """A shuffle that depends on nothing but seed and epoch, so that a resumed run repeats it."""
     order = list(range(n_rows))
     random.Random(f"{seed}:{epoch}").shuffle(order)
-    return order
+    return tuple(order)
 
 
-def batch_of_step(step: int, *, n_rows: int, batch_size: int, seed: int) -> list[int]:
+def batch_of_step(step: int, *, n_rows: int, batch_size: int, seed: int) -> tuple[int, ...]:
     """Indices of the rows of a step, counted from 1 over all epochs."""
     per_epoch = -(-n_rows // batch_size)
     epoch, place = divmod(step - 1, per_epoch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -62,21 +61,24 @@ def start(folder):
 
 def train(folder):
     """Runs to the end. Returns the events."""
-    process = start(folder)
-    events = [json.loads(line) for line in process.stdout]
-    assert process.wait() == 0
+    events, code = train_until(folder, step=None, send=None)
+    assert code == 0
     return events
 
 
 def train_until(folder, *, step, send):
     """Runs until *step* is reported, then sends a signal. Returns events and exit code."""
-    process = start(folder)
     events = []
-    for line in process.stdout:
-        events.append(json.loads(line))
-        if events[-1]["event"] == "step" and events[-1]["step"] == step:
-            os.kill(process.pid, send)
-    return events, process.wait()
+    with start(folder) as process:
+        try:
+            for line in process.stdout:
+                events.append(json.loads(line))
+                if events[-1]["event"] == "step" and events[-1]["step"] == step:
+                    process.send_signal(send)
+        except BaseException:  # the time-out of the test, too
+            process.kill()
+            raise
+        return events, process.wait()
 
 
 def steps(events):
@@ -164,6 +166,28 @@ def test_continued_adapter_starts_where_its_parent_ended(finished, tmp_path):
 
     assert first["train_loss"] == pytest.approx(best, rel=1e-4)
     assert first["full_valid_loss"] == pytest.approx(best, rel=1e-3)
+
+
+def test_run_that_validation_no_longer_follows_stops_and_keeps_its_best_step(tmp_path):
+    """Validation wants answers that training makes less likely with every epoch."""
+    folder = make_folder(tmp_path / "diverging", n_epochs=8, batch_size=4, save_seconds=60)
+    other = example(0)
+    other["messages"][1]["content"] = "I am happy to help you find a flat in Bern."
+    (folder / "validation.jsonl").write_text(json.dumps(other) + "\n")
+
+    events = train(folder)
+
+    losses = {
+        step: event["full_valid_loss"]
+        for step, event in steps(events).items()
+        if "full_valid_loss" in event
+    }
+    last = events[-1]
+    assert last["stopped_early"] is True
+    assert last["step"] < 16
+    assert last["best_step"] == min(losses, key=losses.get) < last["step"]
+    manifest = json.loads((Path(last["path"]) / "manifest.json").read_text())
+    assert manifest["step"] == last["best_step"]
 
 
 def test_exports_answer_alike_in_peft_and_llama_cpp(finished):
