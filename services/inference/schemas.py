@@ -156,8 +156,8 @@ class CompletionRequest(_Generating):
         _refuse("best_of", self.best_of not in {None, 1, self.n})
         if len(self.prompts) * (self.n or 1) > _MAX_CHOICES:
             raise Invalid(
-                f"{len(self.prompts)} prompts with n={self.n} are more than {_MAX_CHOICES} answers; "
-                "send fewer prompts or a smaller n.",
+                f"{len(self.prompts)} prompts with n={self.n} ask for more than {_MAX_CHOICES} "
+                "answers; send fewer prompts or a smaller n.",
                 code="too_many_choices",
                 param="n",
             )

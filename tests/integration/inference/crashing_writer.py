@@ -16,7 +16,8 @@ def main() -> None:
     while True:
         record = make_record()
         spool.append(record, None)
-        print(record.request, flush=True)
+        sys.stdout.write(f"{record.request}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

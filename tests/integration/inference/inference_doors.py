@@ -1,4 +1,4 @@
-"""The HTTP door on a real socket, over a model server that a test can direct or over the real one."""
+"""The HTTP door on a real socket, over a model server that a test directs or the real one."""
 
 from __future__ import annotations
 

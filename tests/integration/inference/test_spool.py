@@ -146,16 +146,18 @@ def test_records_kept_while_the_database_was_away_arrive_later(spool, spine):
     url = "postgresql+psycopg://spine@127.0.0.1:1/none"
     away = make_store(Units(make_engine(url, CoreSettings(), pool=1)))
     back = make_store(spine)
-    is_back = False
-    shipper = Shipper(
-        spool, lambda lines: (back if is_back else away)(lines), period_seconds=1, rows=10
-    )
+    stores = [away]
+
+    def store(lines) -> None:
+        stores[-1](lines)
+
+    shipper = Shipper(spool, store, period_seconds=1, rows=10)
     records = [make_record() for _ in range(15)]
     for record in records:
         spool.append(record, None)
     with pytest.raises(Unavailable):
         shipper.ship()
-    is_back = True
+    stores.append(back)
     shipper.ship()
     assert _stored(spine) == {record.request for record in records}
 
