@@ -12,6 +12,7 @@ from services.cli.commands import (
     alerts,
     audit,
     cycles,
+    demo,
     events,
     jobs,
     keys,
@@ -72,6 +73,7 @@ def version(*, as_json: AsJson = False) -> None:
 
 app.command("up")(stack.up)
 app.command("status")(stack.status)
+app.command("demo")(demo.demo)
 app.command("cycles")(cycles.cycles)
 app.command("alerts")(alerts.alerts)
 app.command("events")(events.events)

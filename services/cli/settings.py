@@ -16,5 +16,5 @@ class CliSettings(BaseServiceSettings):
     url: str | None = None
     api_key: SecretStr | None = None
 
-    # An answer waits behind training on a small machine; the gateway's own limit is 60 s.
+    # An answer waits behind training on a small machine; the doors give up after 60 s.
     request_timeout_seconds: Annotated[float, Ge(1), Le(600)] = 75.0

@@ -12,7 +12,6 @@ from infra.local.stack import Stack
 from services.cli.connection import Connection
 from services.cli.output import AsJson, console, write_json, write_line, write_rows
 
-
 _OF_PROCESS = ("name", "state", "pid", "seconds")
 _OF_WORKLOAD = ("name", "live_model", "canary", "retraining", "alerts")
 
