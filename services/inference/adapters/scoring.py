@@ -12,6 +12,7 @@ from pathlib import Path
 from services.inference.domain.generation import Alternative, TokenProbability
 from services.inference.domain.routing import Served
 from shared.blobs import BlobStore
+from shared.errors import Corrupt
 from shared.rendering.bases import BaseModel, find_base
 from shared.rendering.tokenizer import decode
 from shared.serving_client import AsyncServingClient, TokensToScore
@@ -65,13 +66,21 @@ class ServingScoring:
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             unpacked = Path(tempfile.mkdtemp(dir=folder.parent))
-            with tarfile.open(self._blobs.path(served.project, served.peft_digest)) as tar:
-                tar.extractall(unpacked, filter="data")
             try:
+                with tarfile.open(self._blobs.path(served.project, served.peft_digest)) as tar:
+                    tar.extractall(unpacked, filter="data")
                 unpacked.rename(folder)
+            except tarfile.TarError as error:
+                raise Corrupt(
+                    f"The adapter of '{served.model}' cannot be unpacked: {error}.",
+                    code="adapter_corrupt",
+                ) from error
             except OSError:
-                # Another thread was faster; its folder holds the same.
-                shutil.rmtree(unpacked)
+                # Another thread was faster and its folder holds the same; or the disk is full.
+                if not folder.exists():
+                    raise
+            finally:
+                shutil.rmtree(unpacked, ignore_errors=True)
         return folder
 
 
