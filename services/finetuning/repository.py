@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, text, update
+from sqlalchemy import CursorResult, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
@@ -181,6 +181,17 @@ def list_events(
         seq = select(JobEvent.seq).where(JobEvent.id == after, JobEvent.job_id == job_id)
         query = query.where(col(JobEvent.seq) < _check_cursor(uow, seq, after))
     return uow.session.exec(query).all()
+
+
+def find_last_step(uow: UnitOfWork, job_id: str) -> int:
+    """The last recorded step, 0 for none."""
+    last = select(func.max(JobEvent.step)).where(JobEvent.job_id == job_id)
+    return uow.session.exec(last).one() or 0
+
+
+def list_checkpoint_steps(uow: UnitOfWork, job_id: str) -> frozenset[int]:
+    steps = select(Checkpoint.step_number).where(Checkpoint.job_id == job_id)
+    return frozenset(uow.session.exec(steps))
 
 
 def add_checkpoint(uow: UnitOfWork, checkpoint: Checkpoint) -> bool:

@@ -48,6 +48,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """Steps up to `last_step` (0 for none) are recorded, and checkpoints at these steps."""
+
+    last_step: int
+    checkpoints: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a finished run left behind; `trained_tokens` counts repeats."""
 
@@ -95,6 +103,14 @@ def start_job(uow: UnitOfWork, lease: Lease, *, max_attempts: int) -> Job | None
         )
     uow.audit("job.started", job.id, facts={"fence": lease.fence, "attempts": job.attempts + 1})
     return repository.load_job(uow, job.id)
+
+
+def find_recorded(uow: UnitOfWork, lease: Lease) -> Recorded:
+    """How far the job's records go."""
+    return Recorded(
+        last_step=repository.find_last_step(uow, lease.subject),
+        checkpoints=repository.list_checkpoint_steps(uow, lease.subject),
+    )
 
 
 def record_step(uow: UnitOfWork, lease: Lease, step: Step, pace: Pace) -> None:

@@ -22,16 +22,19 @@ _LIBC = ctypes.CDLL(None)
 class Child:
     """`python -m services.finetuning.train <folder>`; stopped when the `with` block is left."""
 
-    def __init__(self, folder: Path, lock: int, *, nice: int, stop_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, lock: int, *, log: Path, nice: int, stop_seconds: float
+    ) -> None:
         """
         Args:
-            folder: With plan and rows; also takes the child's standard error, `child.log`.
+            folder: With plan and rows.
+            log: File to which the child's standard error is appended.
             lock: Descriptor that holds the folder's lock; kept open by the child as well.
             nice: Priority, 0 ordinary to 19 last.
             stop_seconds: How long a stopping child may take to save its state.
         """
         self._stop_seconds = stop_seconds
-        with (folder / "child.log").open("ab") as errors:
+        with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.finetuning.train", str(folder)],
                 stdin=subprocess.DEVNULL,

@@ -19,6 +19,8 @@ from shared.blobs import BlobStore
 from shared.errors import Conflict, Corrupt
 from shared.ids import Digest, Project
 
+CHILD_LOG = "child.log"
+_LAST_WORDS_CHARACTERS = 200
 _PLAN = "plan.json"
 _PARENT = "parent"
 _GGUF = "adapter.gguf"
@@ -88,6 +90,12 @@ def store_weights(blobs: BlobStore, project: Project, path: Path) -> Weights:
         gguf_digest=blobs.put_path(project, path / _GGUF),
         peft_digest=blobs.put(project, tar.getvalue()),
     )
+
+
+def last_words(folder: Path) -> str:
+    """The last line a child wrote to its standard error: the error, when it died of one."""
+    lines = (folder / CHILD_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1][:_LAST_WORDS_CHARACTERS] if lines else ""
 
 
 def discard(folder: Path) -> None:

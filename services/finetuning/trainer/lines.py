@@ -40,6 +40,10 @@ class Stepped(_Line):
     full_valid_loss: Metric = None
     full_valid_mean_token_accuracy: Metric = None
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return self.model_dump(exclude={"event", "step", "total_steps"})
+
 
 class Warned(_Line):
     """Something the owner of the files should know; training goes on."""

@@ -14,7 +14,7 @@ from services.finetuning.domain.states import TERMINAL
 from services.finetuning.models import Job
 from services.finetuning.service import training
 from services.finetuning.service.ending import fail_job
-from services.finetuning.service.training import Outcome, Pace, Step
+from services.finetuning.service.training import Outcome, Pace, Recorded, Step
 from services.finetuning.settings import FinetuningSettings
 from services.finetuning.trainer import folder as folders
 from services.finetuning.trainer.child import Child
@@ -29,6 +29,7 @@ from services.finetuning.trainer.lines import (
     Warned,
     read_line,
 )
+from services.finetuning.trainer.replay import missed_lines
 from shared.blobs import BlobStore
 from shared.context import Context
 from shared.db import UnitOfWork, Units
@@ -113,7 +114,11 @@ class _Run:
             folders.prepare(self._folder, self._job, self._place.blobs, self._place.settings)
             settings = self._place.settings
             with Child(
-                self._folder, lock, nice=settings.nice, stop_seconds=settings.stop_seconds
+                self._folder,
+                lock,
+                log=self._folder / folders.CHILD_LOG,
+                nice=settings.nice,
+                stop_seconds=settings.stop_seconds,
             ) as child:
                 has_ended = self._follow(child)
         except LeaseLost:
@@ -146,17 +151,22 @@ class _Run:
                 self._look()
             elif (line := read_line(text)) is not None and self._hear(line):
                 return True
-        log.error("child_died", job_id=self._job.id, exit_code=child.stop())
+        log.error(
+            "child_died",
+            job_id=self._job.id,
+            exit_code=child.stop(),
+            reason=folders.last_words(self._folder),
+        )
         return False
 
     def _hear(self, line: Line) -> bool:
         """Write down one line; whether the job has ended with it."""
         match line:
             case Loaded():
-                self._write(lambda uow: self._begin(uow, line))
+                self._begin(line)
             case Stepped():
                 self._expect_next_step()
-                self._write(lambda uow: self._record_step(uow, line))
+                self._record_step(line)
             case Warned():
                 self._write(
                     lambda uow: training.record_warning(uow, self._lease, line.code, line.message)
@@ -174,12 +184,22 @@ class _Run:
         self._heard_at = time.monotonic()
         return False
 
-    def _begin(self, uow: UnitOfWork, line: Loaded) -> None:
-        self._pace = Pace(since=uow.now, first_step=line.resumed_from_step)
+    def _begin(self, line: Loaded) -> None:
+        def begin(uow: UnitOfWork) -> Recorded:
+            self._pace = Pace(since=uow.now, first_step=line.resumed_from_step)
+            return training.find_recorded(uow, self._lease)
 
-    def _record_step(self, uow: UnitOfWork, line: Stepped) -> None:
-        step = Step(line.step, line.total_steps, line.model_dump(exclude={"event"}))
-        training.record_step(uow, self._lease, step, self._pace)
+        recorded = self._write(begin)
+        for missed in missed_lines(self._folder, recorded):
+            match missed:
+                case Stepped():
+                    self._record_step(missed)
+                case Checkpointed():
+                    self._record_checkpoint(missed)
+
+    def _record_step(self, line: Stepped) -> None:
+        step = Step(line.step, line.total_steps, line.metrics)
+        self._write(lambda uow: training.record_step(uow, self._lease, step, self._pace))
 
     def _expect_next_step(self) -> None:
         """After the first step the silences so far say how long one may be."""
@@ -224,16 +244,17 @@ class _Run:
 
         self._patiently(end)
 
-    def _write(self, act: Callable[[UnitOfWork], None]) -> None:
+    def _write(self, act: Callable[[UnitOfWork], T]) -> T:
         """One guarded transaction that also holds the lease on: progress is the heartbeat."""
 
-        def write() -> None:
+        def write() -> T:
             with self._place.units.open(self._context) as uow:
                 leases.guard(uow, self._lease)
-                act(uow)
+                written = act(uow)
                 leases.renew(uow.session, self._lease, self._allowed_silence)
+                return written
 
-        self._patiently(write)
+        return self._patiently(write)
 
     def _look(self) -> None:
         """Notice a cancellation between two lines, without holding the lease on."""
