@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from shared.settings import CoreSettings
 
@@ -22,6 +22,8 @@ ROOM_QUEUES = (
     "releases",
     "workloads",
 )
+
+_EXCHANGE = Exchange("tasks", type="direct")
 
 
 def make_celery(settings: CoreSettings) -> Celery:
@@ -66,7 +68,8 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
         },
         # A typo in a queue name fails where it is made.
         "task_create_missing_queues": False,
-        "task_queues": [Queue(name) for name in ROOM_QUEUES],
+        # Each queue has a key of its own: the default key would bind all of them to one.
+        "task_queues": [Queue(name, _EXCHANGE, routing_key=name) for name in ROOM_QUEUES],
         "task_default_queue": "workloads",
         # A copy that goes on after the connection broke would run beside its redelivery.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
@@ -77,7 +80,8 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
         "worker_eta_task_limit": 100,
         # fork() copies locks of torch, psycopg and gRPC in the wrong state.
         "worker_pool_start_method": "spawn",
-        "worker_proc_alive_timeout": 30.0,
+        # A spawned child imports every room before it reports; a busy laptop takes its time.
+        "worker_proc_alive_timeout": 60.0,
         "worker_max_tasks_per_child": 1000,
         # State is a row; results in Redis would be a second truth.
         "task_ignore_result": True,

@@ -117,7 +117,7 @@ class Bench:
         return self._log.read_text()
 
 
-def until(condition, *, seconds=20.0, bench=None):
+def until(condition, *, seconds=60.0, bench=None):
     """Wait for *condition*; shows the processes' log when it does not come."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -134,7 +134,7 @@ def bench(database, bus_url, tmp_path):
 
 @pytest.fixture
 def eventually(bench):
-    def wait(condition, *, seconds=20.0):
+    def wait(condition, *, seconds=60.0):
         return until(condition, seconds=seconds, bench=bench)
 
     return wait

@@ -1,0 +1,73 @@
+"""The choice of what is rung next, and what a subscriber gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.delivery.domain import (
+    Due,
+    Event,
+    choose_fairly,
+    free_places,
+    full_queue_name,
+    plan_push,
+)
+from shared.errors import Invalid
+from shared.spine.feeds import Cursor
+
+counts = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 12), max_size=4)
+
+
+@given(due=counts, flying=counts, window=st.integers(1, 20))
+def test_places_are_filled_and_no_project_gets_ahead(due, flying, window):
+    in_flight = {("q", project): count for project, count in flying.items()}
+    rows = [Due(f"{p}{n}", "q", p, "q.t") for p, count in due.items() for n in range(count)]
+    places = free_places(["q"], in_flight, window)
+    chosen = choose_fairly(rows, in_flight, places)
+    assert len(chosen) == min(places.get("q", 0), len(rows))
+    got = Counter(one.project for one in chosen)
+    held = {project: flying.get(project, 0) + got[project] for project in due}
+    for lucky in got:
+        for other in due:
+            # Whoever has still something waiting is at most one behind whoever was served.
+            if got[other] < due[other]:
+                assert held[lucky] <= held[other] + 1
+    for project in got:
+        mine = [one.id for one in chosen if one.project == project]
+        assert mine == [f"{project}{n}" for n in range(len(mine))]
+
+
+@given(
+    kinds=st.lists(st.sampled_from("xyz"), max_size=30),
+    types=st.lists(st.sampled_from("xyz"), max_size=2, unique=True),
+    room=st.integers(1, 5),
+)
+def test_pushes_cover_the_feed_without_gap_or_repetition(kinds, types, room):
+    feed = [Event(Cursor(1, n + 1), kind, {"id": n}) for n, kind in enumerate(kinds)]
+    cursor, received = Cursor(1, 0), []
+    for _ in range(len(feed) + 1):
+        push = plan_push([e for e in feed if e.position > cursor], types, room, cursor)
+        assert len(push.events) <= room
+        received += push.events
+        cursor = push.cursor
+    assert received == [event for event in feed if not types or event.type in types]
+
+
+def test_without_room_the_cursor_stops_before_what_is_wanted():
+    feed = [Event(Cursor(1, 1), "x", {}), Event(Cursor(1, 2), "y", {})]
+    assert plan_push(feed, ["y"], 0, Cursor()).cursor == Cursor(1, 1)
+    assert plan_push(feed, [], 0, Cursor()).cursor == Cursor()
+
+
+@pytest.mark.parametrize("name", ["", "UPPER", "a:b", "a\x06\x163", ".a", "a" * 65, "a*"])
+def test_a_name_that_could_be_another_key_is_refused(name):
+    with pytest.raises(Invalid):
+        full_queue_name("p", name)
+
+
+def test_a_name_carries_its_project():
+    assert full_queue_name("p", "my-queue.v1") == "events.p.my-queue.v1"
