@@ -15,8 +15,18 @@ from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-# Ids and values are data: whatever they contain, it is no markup.
-console = Console(highlight=False, markup=False, soft_wrap=True)
+# Where no terminal gives the width, lines are cut for nobody.
+_PLAIN_WIDTH = 240
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """For text that holds ids and values: whatever they contain, it is no markup."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(stderr=stderr, highlight=False, markup=False, width=width)
+
+
+console = make_console()
 
 
 def write_json(value: object) -> None:

@@ -21,7 +21,7 @@ def audit(
     after: Annotated[str | None, typer.Option(help="Id of the last entry read.")] = None,
     limit: Annotated[int, typer.Option(help="Most rows to print.", min=1, max=100)] = 50,
     *,
-    newest: Annotated[bool, typer.Option(help="Newest first, or oldest first.")] = True,
+    oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List audit entries: who did what to which thing, when and why."""
@@ -34,6 +34,6 @@ def audit(
         correlation_id=correlation_id,
         after=after,
         limit=limit,
-        order="desc" if newest else "asc",
+        order="asc" if oldest else "desc",
     )["data"]
     write_rows(rows, _COLUMNS, as_json=as_json, empty="No entry.")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from infra.local import processes
 from infra.local.stack import Stack
@@ -20,7 +19,7 @@ from services.cli.demo.material import Material, from_file, generated
 from services.cli.demo.screen import Screen
 from services.cli.demo.summary import Summary
 from services.cli.errors import CommandFailed
-from services.cli.output import AsJson, write_json
+from services.cli.output import AsJson, make_console, write_json
 from shared.settings import CoreSettings
 
 _ROWS = 160
@@ -53,7 +52,7 @@ def demo(
         )
     material = _material(data, rows, seed)
     # With --json standard output carries the summary alone.
-    screen = Screen(Console(stderr=as_json, highlight=False))
+    screen = Screen(make_console(stderr=as_json))
     stack = Stack(connection.local)
     try:
         with stack.running(lambda line: screen.end(line, "dim"), fresh=fresh):

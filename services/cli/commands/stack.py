@@ -45,7 +45,7 @@ def status(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         "status": readiness["status"],
         "missing": readiness["missing"],
         "processes": _processes(connection),
-        "workloads": _workloads(connection),
+        "workloads": _workloads(connection) if readiness["status"] == "ready" else [],
     }
     if as_json:
         write_json(report)
@@ -61,7 +61,10 @@ def _write_status(report: dict[str, Any]) -> None:
         console.print(f"  {sentence}")
     if report["processes"]:
         write_rows(report["processes"], _OF_PROCESS, as_json=False, empty="")
-    write_rows(report["workloads"], _OF_WORKLOAD, as_json=False, empty="There is no workload yet.")
+    if report["status"] == "ready":
+        write_rows(
+            report["workloads"], _OF_WORKLOAD, as_json=False, empty="There is no workload yet."
+        )
 
 
 def _processes(connection: Connection) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def _familiar(rng: random.Random) -> Listing:
         city=rng.choice(_CITIES[World.FAMILIAR]),
         type=rng.choice(_TYPES),
         sqft=f"{rng.randrange(30, 999) * 100:,} sq ft",
-        price=f"${rng.randrange(60, 3000) * 10_000:,}",
+        price=f"${rng.randrange(60, 1000) * 10_000:,}",
         cap_rate=_percent(rng),
         year=rng.randrange(1955, 2024),
     )

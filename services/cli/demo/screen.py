@@ -91,7 +91,9 @@ class Screen:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None
     ) -> None:
-        table = Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
+        table = Table(title=title, box=box.SIMPLE, title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self._console.print(table)
