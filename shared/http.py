@@ -22,8 +22,9 @@ from shared.context import Context
 from shared.db import UnitOfWork, Units
 from shared.errors import Corrupt, PerpetuneError, TooLarge, Unauthenticated
 from shared.ids import uuid7
-from shared.keys import SCOPES, Caller, KeyRing
+from shared.keys import Caller, KeyRing
 from shared.logging import get_logger
+from shared.scopes import SCOPES
 
 log = get_logger(__name__)
 
@@ -36,7 +37,7 @@ class _Authorised:
 
     def __init__(self, scope: str) -> None:
         if scope not in SCOPES:
-            raise ValueError(f"unknown scope {scope}: add it to shared/keys.py")
+            raise ValueError(f"unknown scope {scope}: add it to shared/scopes.py")
         self.scope = scope
 
     async def __call__(self, request: Request) -> Caller:

@@ -17,31 +17,6 @@ from shared.errors import Forbidden, Unauthenticated
 from shared.ids import Project, random_base62
 from shared.snapshots import Snapshot
 
-SCOPES = frozenset(
-    {
-        "alerts:read",
-        "audit:read",
-        "datasets:read",
-        "evaluations:read",
-        "evaluations:write",
-        "events:read",
-        "events:write",
-        "feedback:write",
-        "files:read",
-        "files:write",
-        "inference:write",
-        "jobs:read",
-        "jobs:write",
-        "keys:write",
-        "models:read",
-        "models:write",
-        "releases:read",
-        "releases:write",
-        "workloads:read",
-        "workloads:write",
-    }
-)
-
 _KEY_ID_CHARACTERS = 10
 _SECRET_CHARACTERS = 43
 

@@ -9,7 +9,7 @@ connection or answers 404, the model has moved or left: load it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -77,10 +77,21 @@ class ServingClient:
         self._http = httpx2.Client(base_url=base_url, trust_env=False)
 
     def load(
-        self, model: str, *, base: str, adapter: str | None = None, pinned: bool | None = None
+        self,
+        model: str,
+        *,
+        base: str,
+        adapter: str | None = None,
+        pinned: bool | None = None,
+        timeout_seconds: float = _LOAD_SECONDS,
     ) -> LoadedModel:
-        """Make a model resident and wait until it answers; `pinned=None` leaves that as it is."""
-        return _loaded(self._send(_load_call(model, base, adapter, pinned=pinned)))
+        """
+        Make a model resident and wait until it answers; `pinned=None` leaves that as it is.
+
+        One that is given up after *timeout_seconds* goes on in the server; a repeat finds it.
+        """
+        call = _load_call(model, base, adapter, pinned=pinned)
+        return _loaded(self._send(replace(call, timeout_seconds=timeout_seconds)))
 
     def unload(self, model: str) -> None:
         """Drain and stop a model; one that is not resident is as wanted already."""
@@ -96,9 +107,11 @@ class ServingClient:
         base: str,
         adapter: str | None = None,
         top_logprobs: int = 0,
+        timeout_seconds: float = _SCORE_SECONDS,
     ) -> list[TokenScores]:
         """Log-probabilities of given tokens; *adapter* is a PEFT folder. One result a sequence."""
-        return _scores(self._send(_score_call(sequences, base, adapter, top_logprobs)))
+        call = _score_call(sequences, base, adapter, top_logprobs)
+        return _scores(self._send(replace(call, timeout_seconds=timeout_seconds)))
 
     def embed(self, inputs: Sequence[Sequence[int]], *, base: str) -> list[list[float]]:
         """One vector of length 1 per input; its dimension is the base's hidden size."""

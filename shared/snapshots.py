@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from sqlalchemy import TextClause
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.context import Context
 from shared.db import Units
@@ -91,14 +92,19 @@ class Snapshot(Generic[T]):
             if self._read_at > asked:
                 return
             time.sleep(max(0.0, _SOON_SECONDS - self.age_seconds))
-            try:
-                self.refresh()
-            except Unavailable:
-                log.warning("snapshot_stale", age_seconds=round(self.age_seconds, 1))
+            self._refresh_or_stay()
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(self._period):
-            try:
-                self.refresh()
-            except Unavailable:
-                log.warning("snapshot_stale", age_seconds=round(self.age_seconds, 1))
+            self._refresh_or_stay()
+
+    def _refresh_or_stay(self) -> None:
+        """A broken query is as bad as a lost database, and neither may end the refreshing."""
+        try:
+            self.refresh()
+        except (Unavailable, SQLAlchemyError) as error:
+            log.warning(
+                "snapshot_stale",
+                error=type(error).__name__,
+                age_seconds=round(self.age_seconds, 1),
+            )

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.cursor import Cursor
 from shared.errors import Invalid
-from shared.spine.feeds import Cursor
 
 _QUEUE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 

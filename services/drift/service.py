@@ -8,11 +8,11 @@ from services.drift.repository import alerts, evidence, monitors
 from services.drift.repository.monitors import MonitorRow
 from shared.contracts.drift import DriftDetected, FoldMonitor
 from shared.contracts.releases import ReleasePromoted
+from shared.cursor import Cursor
 from shared.db import UnitOfWork
 from shared.ids import new_id
 from shared.policy import Policy, load_workload
 from shared.spine import schedules
-from shared.spine.feeds import Cursor
 from shared.statistics.codec import from_json, to_json
 
 # An alert starts hours of work; a second's delay is nothing beside it, and folds cost a task each.

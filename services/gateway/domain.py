@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from shared.errors import Forbidden, Invalid
-from shared.keys import SCOPES
+from shared.scopes import SCOPES
 
 
 def check_grant(wanted: Iterable[str], held: frozenset[str]) -> frozenset[str]:

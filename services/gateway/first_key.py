@@ -13,8 +13,9 @@ from shared.context import Context
 from shared.db import Units
 from shared.errors import Invalid
 from shared.ids import Project
-from shared.keys import SCOPES, mac_of, new_key
+from shared.keys import mac_of, new_key
 from shared.process import process_settings, process_units
+from shared.scopes import SCOPES
 
 DEFAULT_PROJECT = Project("default")
 

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, cast
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from sqlalchemy import text
 
 from services.gateway import repository
 from services.gateway.metrics import Metrics
@@ -73,7 +72,7 @@ def _missing(request: Request) -> list[str]:
     missing = []
     try:
         with cast("Units", state.units).open(_OPERATOR) as uow:
-            uow.session.execute(text("SELECT 1"))
+            repository.ping(uow.session)
     except Unavailable:
         missing.append("Postgres does not answer; see PERPETUNE_DATABASE_APP_URL.")
     snapshot = cast("Snapshot[dict[str, StoredKey]]", state.snapshot)

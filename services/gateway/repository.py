@@ -131,3 +131,13 @@ def list_backlogs(session: Session, queues: Sequence[str]) -> list[Backlog]:
         {"queues": list(queues)},
     )
     return [Backlog(row[0], int(row[1]), float(row[2]), int(row[3])) for row in rows]
+
+
+def ping(session: Session) -> None:
+    """
+    Ask Postgres for an answer.
+
+    Raises:
+        Unavailable: There is none (raised where the unit of work was opened).
+    """
+    session.execute(text("SELECT 1"))

@@ -7,28 +7,12 @@ slow transaction cannot slip a row in behind the cursor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
-    """Position after the last row read: transaction id, then row number."""
-
-    xid: int = 0
-    seq: int = 0
-
-    @classmethod
-    def parse(cls, value: str) -> Self:
-        """Read the form `str(cursor)` writes: `<xid>.<seq>`; empty is the beginning."""
-        xid, _, seq = value.partition(".")
-        return cls(int(xid or 0), int(seq or 0))
-
-    def __str__(self) -> str:
-        return f"{self.xid}.{self.seq}"
+from shared.cursor import Cursor
 
 
 def read(

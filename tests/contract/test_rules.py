@@ -23,6 +23,8 @@ PURE = (
     "shared.ids",
     "shared.errors",
     "shared.contracts",
+    "shared.cursor",
+    "shared.scopes",
     "shared.statistics",
     "shared.assignment",
     "shared.jsonl",

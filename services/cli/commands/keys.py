@@ -8,7 +8,7 @@ import typer
 
 from services.cli.connection import Connection
 from services.cli.output import AsJson, console, write_json, write_rows
-from shared.keys import SCOPES
+from shared.scopes import SCOPES
 
 app = typer.Typer(no_args_is_help=True, help="Show, make, list and revoke API keys.")
 

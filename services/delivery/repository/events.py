@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.spine.feeds import Cursor
+from shared.cursor import Cursor
 
 
 def find_position(session: Session, event_id: str) -> Cursor | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.spine.feeds import Cursor
+from shared.cursor import Cursor
 
 
 @dataclass(frozen=True, slots=True)

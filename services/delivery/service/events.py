@@ -6,10 +6,10 @@ from typing import Any
 
 from services.delivery.repository import events
 from shared.contracts.catalogue import BY_TYPE
+from shared.cursor import Cursor
 from shared.db import UnitOfWork
 from shared.errors import Invalid
 from shared.spine import feeds
-from shared.spine.feeds import Cursor
 
 _OF_TYPES = "CAST(:types AS text[]) = '{}' OR type = ANY(CAST(:types AS text[]))"
 

@@ -9,9 +9,9 @@ from services.delivery.repository import subscriptions
 from services.delivery.repository.subscriptions import Held
 from services.delivery.service.ringing import EVERY_PROJECT
 from services.delivery.settings import DeliverySettings
+from shared.cursor import Cursor
 from shared.db import Units
 from shared.spine import feeds
-from shared.spine.feeds import Cursor
 
 _SUBSCRIPTIONS = 20
 _EVENTS = 100

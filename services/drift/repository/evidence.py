@@ -6,9 +6,9 @@ from sqlalchemy import Row, text
 
 from services.drift.domain import Metric, Observation
 from services.drift.repository.monitors import MonitorRow
+from shared.cursor import Cursor
 from shared.db import UnitOfWork
 from shared.spine import feeds
-from shared.spine.feeds import Cursor
 
 _BATCH = 500
 _OF_THE_RELEASE = "workload_id = :workload_id AND assigned_release = :release_id"

@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from services.releases.domain import AnsweredRequest
 from services.releases.repository.releases import ReleaseRow
+from shared.cursor import Cursor
 from shared.db import UnitOfWork
 from shared.receipts import request_time
 from shared.spine import feeds
-from shared.spine.feeds import Cursor
 
 _BATCH = 500
 _OF_THE_ARMS = """workload_id = :workload_id AND assigned_release IN (:canary, :control)

@@ -26,10 +26,10 @@ from services.releases.repository import decisions, evidence, releases
 from services.releases.repository.releases import ReleaseRow
 from services.releases.service import settle
 from shared.contracts.releases import FoldCanary
+from shared.cursor import Cursor
 from shared.db import UnitOfWork
 from shared.errors import Conflict
 from shared.spine import schedules
-from shared.spine.feeds import Cursor
 from shared.statistics.codec import from_json, to_json
 
 

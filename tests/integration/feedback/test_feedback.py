@@ -19,9 +19,10 @@ from shared.contracts.feedback import CurateCorrections, ResolveOutcome
 from shared.db import Units, make_engine
 from shared.errors import Invalid, Missing
 from shared.ids import Digest, Project, new_id, uuid7
-from shared.keys import SCOPES, KeyRing, StoredKey, mac_of
+from shared.keys import KeyRing, StoredKey, mac_of
 from shared.policy import Policy
 from shared.receipts import Receipt
+from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 
 KEY = "ppt_abcdefghij_" + "a" * 43

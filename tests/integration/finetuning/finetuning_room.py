@@ -9,7 +9,8 @@ from shared.context import Context
 from shared.contracts.ingestion import DatasetSealed, Requester
 from shared.db import Units
 from shared.ids import Project, new_id
-from shared.keys import SCOPES, StoredKey, mac_of
+from shared.keys import StoredKey, mac_of
+from shared.scopes import SCOPES
 
 PROJECT = Context.root(Project("acme"), "test")
 BASE = "smollm2-135m-instruct"

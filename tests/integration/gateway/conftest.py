@@ -10,8 +10,9 @@ from services.gateway.bootstrap import make_process_app
 from services.gateway.settings import GatewaySettings
 from shared.context import Context
 from shared.ids import Project
-from shared.keys import SCOPES, mac_of, new_key
+from shared.keys import mac_of, new_key
 from shared.process import process_blobs, process_settings, process_units, spine_units
+from shared.scopes import SCOPES
 
 PEPPER = "pepper-of-the-tests"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shared.keys import SCOPES
+from shared.scopes import SCOPES
 
 PUBLIC = {"/healthz", "/readyz", "/metrics"}
 ERROR_KEYS = {"message", "type", "param", "code"}

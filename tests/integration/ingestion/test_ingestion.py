@@ -15,7 +15,8 @@ from shared.context import Context
 from shared.contracts.ingestion import FileUploaded, Requester, SealDataset, Source
 from shared.db import Units, make_engine
 from shared.ids import Project
-from shared.keys import SCOPES, KeyRing, StoredKey, mac_of
+from shared.keys import KeyRing, StoredKey, mac_of
+from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 
 KEY = "ppt_abcdefghij_" + "a" * 43

@@ -15,8 +15,9 @@ from shared.context import Context
 from shared.contracts.finetuning import ModelCreated
 from shared.db import Units
 from shared.ids import Project, new_id, uuid7
-from shared.keys import SCOPES, StoredKey, mac_of
+from shared.keys import StoredKey, mac_of
 from shared.receipts import Receipt
+from shared.scopes import SCOPES
 from shared.spine import deliveries
 from shared.spine.deliveries import Delivery
 from shared.task import REGISTERED, Work
