@@ -20,7 +20,8 @@ class EvaluationSettings(BaseServiceSettings):
     max_tokens: Annotated[int, Ge(1), Le(4096)] = 160
     # Both sides answer at once, so a step has twice as many answers.
     cases_per_step: Annotated[int, Ge(1), Le(64)] = 6
-    # What has not been answered by then is left to the next step.
-    answer_seconds: Annotated[float, Ge(1), Le(12)] = 9.0
-    # torch reads about 400 tokens a second on two busy cores.
-    score_tokens_per_step: Annotated[int, Ge(64), Le(100_000)] = 2000
+    # Time for what a step asks of the model server. Answers that are not there by then are left
+    # to the next step.
+    step_seconds: Annotated[float, Ge(1), Le(13)] = 10.0
+    # Tokens that torch reads in a step: seconds, even beside a training on two cores.
+    score_tokens_per_step: Annotated[int, Ge(64), Le(100_000)] = 1000

@@ -67,9 +67,12 @@ class ModelServer:
         # The children are on our own network; a proxy has no business there.
         self._http = httpx2.Client(trust_env=False)
 
-    def load(self, weights: Weights) -> str:
-        """Make a model resident; returns where it answers."""
-        return self._client.load(weights.name, base=weights.base, adapter=weights.gguf).url
+    def load(self, weights: Weights, *, seconds: float) -> str:
+        """Make a model resident within *seconds*; returns where it answers."""
+        loaded = self._client.load(
+            weights.name, base=weights.base, adapter=weights.gguf, timeout_seconds=seconds
+        )
+        return loaded.url
 
     def answer(
         self, questions: Sequence[Question], *, max_tokens: int, seconds: float
@@ -98,9 +101,13 @@ class ModelServer:
             )
         return replies
 
-    def score(self, weights: Weights, sequences: Sequence[TokensToScore]) -> list[float]:
+    def score(
+        self, weights: Weights, sequences: Sequence[TokensToScore], *, seconds: float
+    ) -> list[float]:
         """Sum of negative log-likelihoods of each sequence's scored tokens, nats."""
-        scores = self._client.score(sequences, base=weights.base, adapter=weights.peft)
+        scores = self._client.score(
+            sequences, base=weights.base, adapter=weights.peft, timeout_seconds=seconds
+        )
         return [-sum(score.logprobs) for score in scores]
 
     def _ask(self, question: Question, max_tokens: int, ends_at: float) -> Reply | None:

@@ -8,9 +8,10 @@ dying worker leaves behind, is still missing at the next one.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any, Protocol, cast
 
 from services.evaluation import repository
@@ -57,11 +58,13 @@ def plan_step(
     size = max(1, settings.cases_per_step * len(subjects.sides) >> starts)
     if unanswered := repository.list_unanswered(uow, row.id, size):
         return AnswerCases(suite, unanswered)
-    if unscored := repository.list_unscored(uow, row.id, max(1, _SCORED_AT_MOST >> starts)):
-        return ScoreCases(suite, unscored, settings.score_tokens_per_step >> starts)
+    tokens = settings.score_tokens_per_step >> starts
+    if unscored := repository.list_unscored(uow, row.id, _SCORED_AT_MOST):
+        return ScoreCases(suite, unscored, tokens)
     for name, model in subjects.readers_of_general_text.items():
-        if name not in row.general:
-            return ReadGeneralText(suite, model)
+        unread = paragraphs(subjects.base)[len(row.general.get(name, {"nll": ()})["nll"]) :]
+        if unread:
+            return ReadGeneralText(suite, model, unread, tokens)
     return Conclude()
 
 
@@ -74,10 +77,13 @@ class AnswerCases:
 
     def perform(self, evaluator: Evaluator) -> Record:
         settings = evaluator.settings
-        ends_at = time.monotonic() + settings.answer_seconds
+        ends_at = time.monotonic() + settings.step_seconds
         sides = self.suite.subjects.sides
         urls = {
-            side: evaluator.server.load(evaluator.weights(self.suite, sides[cast("Side", side)]))
+            side: evaluator.server.load(
+                evaluator.weights(self.suite, sides[cast("Side", side)]),
+                seconds=settings.step_seconds,
+            )
             for side in sorted({case.side for case in self.cases})
         }
         layouts = evaluator.layouts(self.suite, {case.line for case in self.cases})
@@ -104,34 +110,34 @@ class ScoreCases:
         weights = evaluator.weights(self.suite, self.suite.subjects.sides[cast("Side", side)])
         found = [layouts[case.line] for case in chosen]
         nll = evaluator.server.score(
-            weights, [prefixed(layout.prompt, layout.target) for layout in found]
+            weights,
+            [prefixed(layout.prompt, layout.target) for layout in found],
+            seconds=evaluator.settings.step_seconds,
         )
         return partial(_record_scores, list(zip(chosen, nll, strict=True)))
 
     def _chosen(self, side: str) -> list[CaseRow]:
-        chosen: list[CaseRow] = []
-        left = self.max_tokens
-        for case in self.cases:
-            left -= (case.input_tokens or 0) + (case.target_tokens or 0)
-            if case.side != side or (chosen and left < 0):
-                break
-            chosen.append(case)
-        return chosen
+        cases = [case for case in self.cases if case.side == side]
+        lengths = ((case.input_tokens or 0) + (case.target_tokens or 0) for case in cases)
+        return cases[: fit_into(self.max_tokens, lengths)]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadGeneralText:
-    """How likely one model finds the general text."""
+    """How likely one model finds the next paragraphs of the general text."""
 
     suite: Suite
     model: KnownModel
+    unread: Sequence[Sequence[int]]
+    max_tokens: int
 
     def perform(self, evaluator: Evaluator) -> Record:
-        texts = paragraphs(self.suite.subjects.base)
+        texts = self.unread[: fit_into(self.max_tokens, map(len, self.unread))]
         nll = evaluator.server.score(
             evaluator.weights(self.suite, self.model),
             # The first token has nothing before it, so it is given and not scored.
             [prefixed(tokens[:1], tokens[1:]) for tokens in texts],
+            seconds=evaluator.settings.step_seconds,
         )
         score = TextScore(tuple(nll), tuple(len(tokens) - 1 for tokens in texts))
         return partial(_record_general, self.model.name, score)
@@ -175,4 +181,11 @@ def _record_scores(
 
 
 def _record_general(name: str, score: TextScore, _uow: UnitOfWork, row: EvaluationRow) -> None:
-    row.general = {**row.general, name: asdict(score)}
+    read = row.general.get(name, {"nll": [], "tokens": []})
+    known = {"nll": [*read["nll"], *score.nll], "tokens": [*read["tokens"], *score.tokens]}
+    row.general = {**row.general, name: known}
+
+
+def fit_into(limit: int, lengths: Iterable[int]) -> int:
+    """How many of *lengths*, from the first on, fit into *limit* together; at least one."""
+    return max(1, sum(total <= limit for total in accumulate(lengths)))

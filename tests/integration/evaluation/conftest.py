@@ -22,7 +22,8 @@ from shared.context import Context
 from shared.contracts.envelope import Message
 from shared.db import Units
 from shared.ids import Project
-from shared.keys import SCOPES, KeyRing, StoredKey, mac_of
+from shared.keys import KeyRing, StoredKey, mac_of
+from shared.scopes import SCOPES
 
 PROJECT = Context.root(Project("default"), "test")
 TUNED = "ft:smollm2-135m-instruct:acme:listings:1"
@@ -170,12 +171,12 @@ def stand_in():
 def make_room(database, tmp_path, monkeypatch):
     """Rooms that use the model server at a given address."""
 
-    def make(serving_url: str, **settings: object) -> Room:
+    def make(serving_url: str, *, attempts: int = 3, **settings: object) -> Room:
         monkeypatch.setenv("PERPETUNE_DATABASE_APP_URL", database.app)
         monkeypatch.setenv("PERPETUNE_BLOBS_URL", str(tmp_path / "blobs"))
         monkeypatch.setenv("PERPETUNE_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("PERPETUNE_SERVING_URL", serving_url)
-        monkeypatch.setenv("PERPETUNE_DELIVERY_ATTEMPTS", "3")
+        monkeypatch.setenv("PERPETUNE_DELIVERY_ATTEMPTS", str(attempts))
         for name, value in settings.items():
             monkeypatch.setenv(f"PERPETUNE_EVALUATION_{name.upper()}", str(value))
         _forget()
@@ -189,7 +190,7 @@ def make_room(database, tmp_path, monkeypatch):
 
 @pytest.fixture
 def room(make_room, stand_in: StandIn) -> Room:
-    return make_room(stand_in.url, answer_seconds=1, max_cases=40)
+    return make_room(stand_in.url, step_seconds=1.5, max_cases=40)
 
 
 def _forget() -> None:

@@ -11,7 +11,9 @@ import pytest
 from conftest import TUNED, key_of
 from model_stand_in import BASE
 
+from services.evaluation.general import paragraphs
 from shared.contracts.evaluation import ContinueEvaluation, StartEvaluation
+from shared.rendering.bases import find_base
 
 ROUTE = "/api/v1/evaluations"
 
@@ -162,6 +164,23 @@ def test_a_model_that_forgot_too_much_fails(room, models, stand_in, rows):
     assert found["metrics"]["general_ratio"]["estimate"] == pytest.approx(math.exp(0.5))
 
 
+def test_the_general_text_is_read_in_parts_and_once_by_every_model(make_room, stand_in, rows):
+    room = make_room(stand_in.url, score_tokens_per_step=500)
+    room.register()
+    stand_in.answers = {TUNED: _right, BASE: _half_right}
+    _evaluated(room, rows[:1])
+    read = {None: [], "tuned": []}
+    for path, body in stand_in.requests:
+        # A paragraph has no prompt: all but its first token are scored.
+        if path == "/v1/score" and all(sum(s["scored"]) > 50 for s in body["sequences"]):
+            read["tuned" if body["adapter"] else None].append(
+                [sequence["token_ids"] for sequence in body["sequences"]]
+            )
+    for parts in read.values():
+        assert len(parts) == 2
+        assert [tuple(ids) for part in parts for ids in part] == list(paragraphs(find_base(BASE)))
+
+
 def test_a_base_alone_has_no_baseline(room, models, rows):
     found = _evaluated(room, rows[:2], model=BASE)
     assert (found["baseline"], found["metrics"]["baseline"]) == (None, None)
@@ -256,7 +275,7 @@ def test_answers_that_take_too_long_are_left_to_the_next_step(room, models, stan
 
 
 def test_without_any_answer_fewer_are_asked_for_and_at_last_it_fails(room, models, stand_in, rows):
-    stand_in.seconds = lambda prompt: 2.0
+    stand_in.seconds = lambda prompt: 2.5
     created = _create(room, rows).json()
     sizes = []
     for _ in range(3):
