@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from infra import database as databases
@@ -16,6 +17,10 @@ from infra.local import embedded
 
 _ROLE_PASSWORD = "perpetune-tests"
 _TEMPLATE = "perpetune_template"
+
+# A property does not become false on a busy machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True)
