@@ -16,8 +16,8 @@ from services.delivery.domain import (
     full_queue_name,
     plan_push,
 )
+from shared.cursor import Cursor
 from shared.errors import Invalid
-from shared.spine.feeds import Cursor
 
 counts = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 12), max_size=4)
 
