@@ -120,7 +120,7 @@ def _until(what, seconds=240.0):
     deadline = time.monotonic() + seconds
     while not (result := what()):
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(0.25)
     return result
 
 
@@ -202,28 +202,29 @@ def test_checkpoint_is_trained_further_from_its_loss(room, jobs, trainers):
     assert jobs.retrieve(child).model == model
 
 
-@pytest.mark.parametrize("victim", ["trainer", "child", "both"])
+@pytest.mark.parametrize("victim", ["trainer", "child"])
 def test_killed_training_ends_well_with_every_step_once(room, jobs, trainers, victim):
-    job_id = _queued(room, jobs, trainers, n_epochs=3)
+    job_id = _queued(room, jobs, trainers, n_epochs=2)
     trainer = trainers.start()
     _until(lambda: len(_steps(jobs, job_id)) >= 5)
     (child,) = trainers.children(job_id)
-    if victim in {"child", "both"}:
+    if victim == "child":
         os.kill(child, signal.SIGKILL)
-    if victim in {"trainer", "both"}:
+    else:
         trainer.kill()
         trainer.wait()
+        # The kernel kills the child of a killed trainer.
         _until(lambda: child not in trainers.children(job_id), 10)
         trainers.start()
     job = _ended(jobs, job_id)
     assert job.status == "succeeded", job.error
-    assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(3) + 1))
+    assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(2) + 1))
     messages = [event.message for event in jobs.list_events(job_id, limit=100)]
     assert sum("interrupted" in message for message in messages) == 1
 
 
 def test_trainer_told_to_stop_saves_and_gives_the_job_back(room, jobs, trainers):
-    job_id = _queued(room, jobs, trainers, n_epochs=3)
+    job_id = _queued(room, jobs, trainers, n_epochs=2)
     trainer = trainers.start()
     _until(lambda: len(_steps(jobs, job_id)) >= 3)
     assert jobs.retrieve(job_id).estimated_finish is not None
@@ -234,7 +235,7 @@ def test_trainer_told_to_stop_saves_and_gives_the_job_back(room, jobs, trainers)
     assert room.rows("SELECT owner FROM spine.leases") == [(None,)]
     trainers.start()
     assert _ended(jobs, job_id).status == "succeeded"
-    assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(3) + 1))
+    assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(2) + 1))
 
 
 def test_cancelled_job_stops_its_child_and_leaves_nothing(room, jobs, trainers):
