@@ -16,8 +16,8 @@ class EvaluationSettings(BaseServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PERPETUNE_EVALUATION_")
 
     max_cases: Annotated[int, Ge(1), Le(10_000)] = 1000
-    # Longest answer; one that is cut here is graded as it is.
-    max_tokens: Annotated[int, Ge(1), Le(4096)] = 160
+    # Longest answer, whatever was expected; one that is cut is graded as it is.
+    max_tokens: Annotated[int, Ge(1), Le(4096)] = 512
     # Both sides answer at once, so a step has twice as many answers.
     cases_per_step: Annotated[int, Ge(1), Le(64)] = 6
     # Time for what a step asks of the model server. Answers that are not there by then are left

@@ -35,10 +35,17 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt for one model. `url` is where `load` said it answers."""
+    """A prompt for one model.
+
+    Attributes:
+        url: Where `load` said the model answers.
+        prompt: Token ids.
+        max_tokens: Longest answer.
+    """
 
     url: str
     prompt: Sequence[int]
+    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +81,12 @@ class ModelServer:
         )
         return loaded.url
 
-    def answer(
-        self, questions: Sequence[Question], *, max_tokens: int, seconds: float
-    ) -> list[Reply | None]:
+    def answer(self, questions: Sequence[Question], *, seconds: float) -> list[Reply | None]:
         """
         Answer all questions at once, greedily.
 
         Args:
             questions: At least one.
-            max_tokens: Longest answer.
             seconds: Time for all of them.
 
         Returns:
@@ -93,7 +97,7 @@ class ModelServer:
         """
         ends_at = time.monotonic() + seconds
         with ThreadPoolExecutor(len(questions)) as pool:
-            replies = list(pool.map(lambda q: self._ask(q, max_tokens, ends_at), questions))
+            replies = list(pool.map(lambda q: self._ask(q, ends_at), questions))
         if not any(replies):
             raise Unavailable(
                 f"No answer within {seconds:.0f} s; the machine is overloaded.",
@@ -110,14 +114,14 @@ class ModelServer:
         )
         return [-sum(score.logprobs) for score in scores]
 
-    def _ask(self, question: Question, max_tokens: int, ends_at: float) -> Reply | None:
+    def _ask(self, question: Question, ends_at: float) -> Reply | None:
         started = time.monotonic()
         try:
             answer = self._http.post(
                 f"{question.url}/completion",
                 json={
                     "prompt": list(question.prompt),
-                    "n_predict": max_tokens,
+                    "n_predict": question.max_tokens,
                     "temperature": 0,
                 },
                 timeout=max(0.1, ends_at - started),

@@ -30,6 +30,8 @@ from shared.ids import Digest
 
 # More than fit into a step by their tokens.
 _SCORED_AT_MOST = 256
+# Room for a closing bracket, or a longer spelling of a short answer.
+_SPARE_TOKENS = 16
 
 
 class Step(Protocol):
@@ -88,8 +90,14 @@ class AnswerCases:
         }
         layouts = evaluator.layouts(self.suite, {case.line for case in self.cases})
         replies = evaluator.server.answer(
-            [Question(urls[case.side], layouts[case.line].prompt) for case in self.cases],
-            max_tokens=settings.max_tokens,
+            [
+                Question(
+                    urls[case.side],
+                    layouts[case.line].prompt,
+                    answer_limit(len(layouts[case.line].target), settings.max_tokens),
+                )
+                for case in self.cases
+            ],
             seconds=ends_at - time.monotonic(),
         )
         return partial(_record_answers, list(zip(self.cases, replies, strict=True)))
@@ -189,3 +197,12 @@ def _record_general(name: str, score: TextScore, _uow: UnitOfWork, row: Evaluati
 def fit_into(limit: int, lengths: Iterable[int]) -> int:
     """How many of *lengths*, from the first on, fit into *limit* together; at least one."""
     return max(1, sum(total <= limit for total in accumulate(lengths)))
+
+
+def answer_limit(expected_tokens: int, most: int) -> int:
+    """
+    Longest answer worth waiting for, tokens: half as long again as expected, and some.
+
+    A model that was never tuned rambles; what it says beyond this cannot make it right.
+    """
+    return min(most, expected_tokens * 3 // 2 + _SPARE_TOKENS)
