@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,7 @@ def demo(
             if not leave:
                 _keep_serving(connection, stack, screen)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED if leave else 0)
+        sys.exit(_INTERRUPTED)
 
 
 def _material(data: Path | None, rows: int | None, seed: int) -> Material:
@@ -103,7 +104,8 @@ def _keep_serving(connection: Connection, stack: Stack, screen: Screen) -> None:
         screen.end(f"  {line}")
     if stack.is_ours:
         screen.end("Ctrl-C stops everything that was started here.", "bold")
-        stack.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            stack.wait()
     else:
         screen.end("The stack was running before and goes on.")
 

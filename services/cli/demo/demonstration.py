@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from openai.types.fine_tuning import SupervisedHyperparametersParam
@@ -13,6 +14,9 @@ from services.cli.demo.material import Material
 from services.cli.demo.screen import Screen
 from services.cli.demo.summary import Summary
 from services.cli.demo.traffic import Traffic
+from services.cli.errors import CommandFailed
+from shared.rendering.bases import find_base
+from shared.rendering.tokenizer import encode
 
 BASE_MODEL = "smollm2-135m-instruct"
 WORKLOAD = "listing-extractor"
@@ -29,10 +33,10 @@ POLICY: dict[str, Any] = {
     "canary": {"shares": [0.25, 0.5], "guardrails": ["error"]},
     "drift": {"baseline_outcomes": 30},
     "retraining": {
-        "min_corrections": 36,
+        "min_corrections": 32,
         "replay_rows": 24,
         "min_interval_seconds": 0,
-        "n_epochs": 3,
+        "n_epochs": 2,
         "batch_size": 8,
         "learning_rate_multiplier": 1.0,
     },
@@ -63,11 +67,24 @@ class Demonstration:
     model: str = ""
     files: dict[str, str] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
-    _traffic: Traffic | None = None
 
-    @property
+    @cached_property
     def traffic(self) -> Traffic:
         """The simulated users of the workload."""
-        if self._traffic is None:
-            self._traffic = Traffic(self.connection, self.workload, self.material.supply, self.seed)
-        return self._traffic
+        return Traffic(
+            self.connection,
+            self.workload,
+            self.material.supply,
+            seed=self.seed,
+            max_tokens=answer_tokens(self.material),
+        )
+
+
+def answer_tokens(material: Material) -> int:
+    """Tokens that every right answer fits in; what goes on beyond them is wrong anyway."""
+    base = find_base(BASE_MODEL)
+    if base is None:
+        raise CommandFailed(f"The weights of {BASE_MODEL} are not installed; run 'make install'.")
+    known = (*material.training, *material.validation, *material.held_out)
+    # One for the end of the turn, some for listings that are still to come.
+    return max(len(encode(base, case.answer)) for case in known) + 8

@@ -21,15 +21,15 @@ from services.cli.errors import CommandFailed, told
 
 Step = Callable[[Demonstration, StepRecord], None]
 
-STEPS: tuple[tuple[str, Step], ...] = (
-    (prepare.TITLE, prepare.run),
-    (train.TITLE, train.run),
-    (evaluate.TITLE, evaluate.run),
-    (release.TITLE, release.run),
-    (serve.TITLE, serve.run),
-    (drift.TITLE, drift.run),
-    (retrain.TITLE, retrain.run),
-    (rollback.TITLE, rollback.run),
+STEPS: tuple[tuple[str, str, Step], ...] = (
+    (prepare.NAME, prepare.TITLE, prepare.run),
+    (train.NAME, train.TITLE, train.run),
+    (evaluate.NAME, evaluate.TITLE, evaluate.run),
+    (release.NAME, release.TITLE, release.run),
+    (serve.NAME, serve.TITLE, serve.run),
+    (drift.NAME, drift.TITLE, drift.run),
+    (retrain.NAME, retrain.TITLE, retrain.run),
+    (rollback.NAME, rollback.TITLE, rollback.run),
 )
 _NEEDS_CHANGED_WORLD = {drift.run, retrain.run}
 _SKIPPED = "a file knows no changed world; without --data it is generated"
@@ -42,9 +42,9 @@ def run(demo: Demonstration) -> Summary:
     Raises:
         CommandFailed: A step failed; the message names it.
     """
-    for number, (title, step) in enumerate(STEPS, 1):
+    for number, (name, title, step) in enumerate(STEPS, 1):
         demo.screen.step(number, len(STEPS), title)
-        with demo.summary.step(number, title) as record:
+        with demo.summary.step(number, name) as record:
             if step in _NEEDS_CHANGED_WORLD and World.CHANGED not in demo.material.worlds:
                 record.skipped = _SKIPPED
                 demo.screen.say(f"skipped: {_SKIPPED}")

@@ -33,7 +33,7 @@ class Watch:
     def update(
         self,
         note: str,
-        *,
+        *more: str,
         done: float | None = None,
         total: float | None = None,
         curve: Sequence[float] = (),
@@ -43,13 +43,15 @@ class Watch:
 
         Args:
             note: One line.
+            more: Further lines.
             done: How far; no bar without it and *total*.
             total: Where it ends.
             curve: Values so far.
         """
         if self._live is not None:
-            self._live.update(self._panel(note, done, total, curve))
+            self._live.update(self._panel(note, more, done, total, curve))
             return
+        note = "; ".join((note, *more))
         now = time.monotonic()
         is_end = total is not None and done == total
         if note != self._told and (is_end or now - self._told_at >= _PLAIN_SECONDS):
@@ -57,7 +59,12 @@ class Watch:
             self._console.print(f"  {self._label}: {note}")
 
     def _panel(
-        self, note: str, done: float | None, total: float | None, curve: Sequence[float]
+        self,
+        note: str,
+        more: Sequence[str],
+        done: float | None,
+        total: float | None,
+        curve: Sequence[float],
     ) -> RenderableType:
         line = Table.grid(padding=(0, 1))
         cells: list[RenderableType] = [Text(f"  {self._label}", style="bold")]
@@ -66,9 +73,8 @@ class Watch:
         cells.append(Text(f"{time.monotonic() - self._begun:5.1f} s", style="dim"))
         cells.append(Text(note))
         line.add_row(*cells)
-        if not curve:
-            return line
-        return Group(line, *(Text(f"    {row}", style="cyan") for row in draw(curve)))
+        lines = [*more, *(draw(curve) if curve else ())]
+        return Group(line, *(Text(f"    {each}", style="cyan") for each in lines))
 
 
 class Screen:

@@ -55,10 +55,17 @@ class StepRecord:
 
 @dataclass
 class Summary:
-    """The whole demonstration."""
+    """
+    The whole demonstration.
+
+    Attributes:
+        source: Where the data came from.
+        ids: Of what was made, by what it is, to look it up by.
+    """
 
     source: str
     workload: str = ""
+    ids: dict[str, str] = field(default_factory=dict)
     steps: list[StepRecord] = field(default_factory=list)
 
     @contextmanager
@@ -84,6 +91,7 @@ class Summary:
         return {
             "workload": self.workload,
             "source": self.source,
+            "ids": self.ids,
             "requests": self.requests,
             "seconds": sum(step.seconds for step in self.steps),
             "steps": [step.as_json() for step in self.steps],
@@ -119,7 +127,7 @@ COLUMNS = (
     "step",
     "accuracy",
     "found",
-    "requests",
+    "sent",
     "seconds",
     "training",
     "serving",
@@ -128,15 +136,19 @@ COLUMNS = (
 
 
 def accuracy(step: StepRecord) -> str:
-    """The measured shares in one cell: `base 0 %, tuned 100 %`."""
-    return ", ".join(f"{name} {share:.0%}" for name, share in step.accuracy.items())
+    """The measured shares in one cell, a line each."""
+    return "\n".join(f"{_words(name)} {share:.0%}" for name, share in step.accuracy.items())
 
 
 def findings(step: StepRecord) -> str:
-    """The step's findings in one cell."""
+    """The step's findings in one cell, a line each."""
     if step.skipped:
         return f"skipped: {step.skipped}"
-    return ", ".join(f"{name} {value}" for name, value in step.facts.items())
+    return "\n".join(f"{_words(name)} {value}" for name, value in step.facts.items())
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _seconds(value: float) -> str:

@@ -19,8 +19,7 @@ from services.cli.errors import CommandFailed
 USERS = tuple(f"u-{number:03d}" for number in range(200))
 MOST_REQUESTS = 250
 # A few at once: more would only wait for each other on two cores.
-AT_ONCE = 6
-MAX_TOKENS = 96
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,18 @@ Hear = Callable[[Answer], None]
 class Traffic:
     """Requests of all users, at most MOST_REQUESTS in all."""
 
-    def __init__(self, connection: Connection, workload: str, supply: Supply, seed: int) -> None:
+    def __init__(
+        self, connection: Connection, workload: str, supply: Supply, *, seed: int, max_tokens: int
+    ) -> None:
+        """
+        Args:
+            connection: To the API.
+            workload: Asked by its name.
+            supply: What is asked.
+            seed: Of the users' order.
+            max_tokens: Longest answer.
+        """
+        self._max_tokens = max_tokens
         self._connection = connection
         self._workload = workload
         self._supply = supply
@@ -127,7 +137,7 @@ class Traffic:
             "model": self._workload,
             "messages": list(case.messages),
             "temperature": 0,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": self._max_tokens,
             "user": user,
         }
 

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from services.cli.demo.demonstration import answer_tokens
 from services.cli.demo.listings import Listings, World
+from services.cli.demo.material import generated
 from shared.rendering.bases import find_base
 from shared.rendering.chat import count_tokens, render
 
@@ -68,10 +70,9 @@ def test_answers_are_compared_as_json():
     assert not case.is_answered_by("")
 
 
-def test_answer_fits_the_longest_generation():
-    from services.cli.demo.traffic import MAX_TOKENS
-
-    for world in World:
-        for case in Listings(8).take(200, world):
-            trained = render(BASE, case.row["messages"], add_generation_prompt=False).trained
-            assert sum(trained) < MAX_TOKENS
+@pytest.mark.parametrize("world", World)
+def test_later_answers_fit_into_the_longest_generation(world):
+    longest = answer_tokens(generated(rows=64, seed=8))
+    for case in Listings(9).take(200, world):
+        trained = render(BASE, case.row["messages"], add_generation_prompt=False).trained
+        assert sum(trained) <= longest

@@ -42,7 +42,7 @@ def test_table_has_a_line_per_step_and_one_for_all():
     summary = Summary(
         "here",
         "w",
-        [
+        steps=[
             StepRecord(
                 4,
                 "canary",
@@ -50,14 +50,14 @@ def test_table_has_a_line_per_step_and_one_for_all():
                 serving=8.0,
                 requests=33,
                 accuracy={"live": 0.0, "canary": 0.96},
-                facts={"canary outcomes": 9},
+                facts={"canary_outcomes": 9},
             ),
             StepRecord(6, "drift", seconds=2.0, skipped="no other world"),
         ],
     )
     rows = summary.rows()
     assert rows[0][2:] == (
-        "live 0%, canary 96%",
+        "live 0%\ncanary 96%",
         "canary outcomes 9",
         "33",
         "10.0",
@@ -73,7 +73,7 @@ def test_table_has_a_line_per_step_and_one_for_all():
 
 def test_json_has_every_number_of_the_table():
     step = StepRecord(2, "x", seconds=3.0, training=1.0, requests=5, accuracy={"a": 0.5})
-    report = json.loads(json.dumps(Summary("here", "w", [step]).as_json()))
+    report = json.loads(json.dumps(Summary("here", "w", steps=[step]).as_json()))
     assert report["requests"] == 5
     assert report["seconds"] == 3.0
     assert report["steps"][0]["waiting"] == 2.0

@@ -83,21 +83,21 @@ def _show(watch: Watch, release: dict[str, Any]) -> None:
     if not arms or not evidence:
         watch.update(release["state"])
         return
-    sides = ", ".join(
-        f"{name} {arm['count']} outcomes, {percent(arm['rate'])} right"
-        for name, arm in arms.items()
-    )
     watch.update(
-        f"{release['share']:.0%} of the users; {sides}; "
-        f"evidence for promotion {evidence['e_promote']:.1f}/{evidence['promote_threshold']:.0f}, "
-        f"for rollback {evidence['e_rollback']:.1f}/{evidence['rollback_threshold']:.0f}"
+        f"{release['share']:.0%} of the users",
+        *(
+            f"{name:8}{arm['count']:3} outcomes, {percent(arm['rate']):>4} right"
+            for name, arm in arms.items()
+        ),
+        f"evidence for promotion {evidence['e_promote']:.1f} of {evidence['promote_threshold']:.0f}"
+        f", for rollback {evidence['e_rollback']:.1f} of {evidence['rollback_threshold']:.0f}",
     )
 
 
 def _record(record: StepRecord, release: dict[str, Any]) -> None:
     canary, control = release["outcomes"]["canary"], release["outcomes"]["control"]
-    record.facts["canary outcomes"] = canary["count"]
-    record.facts["control outcomes"] = control["count"]
+    record.facts["canary_outcomes"] = canary["count"]
+    record.facts["control_outcomes"] = control["count"]
     for name, arm in (("live", control), ("canary", canary)):
         if arm["rate"] is not None:
             record.accuracy[name] = arm["rate"]

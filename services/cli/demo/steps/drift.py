@@ -11,6 +11,7 @@ from services.cli.demo.summary import StepRecord
 from services.cli.demo.traffic import Answer, share_right
 from services.cli.demo.waiting import wait_for
 
+NAME = "drift"
 TITLE = "the world changes"
 _MOST_REQUESTS = 40
 _ALERT_TIMEOUT_SECONDS = 20.0
@@ -28,9 +29,11 @@ def run(demo: Demonstration, record: StepRecord) -> None:
         answers, event = _drive(demo, record, subscriber)
     demo.connection.delete("subscriptions", subscription["id"])
     alert = _alert(demo, event["data"]["alert_id"])
+    demo.summary.ids["alert"] = alert["id"]
     record.requests += len(answers)
-    record.accuracy["live, changed world"] = share_right(answers)
-    record.facts["requests until the alert"] = alert["requests_until_alert"]
+    record.accuracy["live_changed"] = share_right(answers)
+    record.facts["requests_until_alert"] = alert["requests_until_alert"]
+    record.facts["sent_until_received"] = len(answers)
     demo.screen.say(f"event {event['id']} ({event['type']}) arrived in the subscriber's queue")
     demo.screen.say(
         f"alert {alert['id']}: {alert['metric']} drifted; it took "

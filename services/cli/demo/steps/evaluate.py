@@ -10,6 +10,7 @@ from services.cli.demo.summary import StepRecord
 from services.cli.demo.waiting import wait_for
 from services.cli.errors import CommandFailed
 
+NAME = "evaluation"
 TITLE = "evaluation and gate"
 _TIMEOUT_SECONDS = 600.0
 
@@ -26,6 +27,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
     )
     with record.timed("serving"):
         demo.evaluation = follow(demo, started["id"])
+    demo.summary.ids["evaluation"] = demo.evaluation["id"]
     if demo.evaluation["verdict"] != "pass":
         raise CommandFailed(f"The gate said no: {demo.evaluation['reason']}")
     metrics = demo.evaluation["metrics"]
@@ -33,7 +35,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
         "base": metrics["baseline"]["exact_match"]["estimate"],
         "tuned": metrics["candidate"]["exact_match"]["estimate"],
     }
-    record.facts["held-out rows"] = demo.evaluation["cases"]
+    record.facts["held_out_rows"] = demo.evaluation["cases"]
 
 
 def follow(demo: Demonstration, evaluation_id: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def follow(demo: Demonstration, record: StepRecord, job_id: str) -> FineTuningJo
     if losses:
         first, last = f"{losses[0]:.3f}", f"{losses[-1]:.3f}"
         demo.screen.say(f"loss {first} -> {last} in {len(losses)} steps")
-        record.facts["steps"] = len(losses)
+        record.facts["training_steps"] = len(losses)
     demo.screen.say(f"model {job.fine_tuned_model}")
     return job
 

@@ -12,6 +12,7 @@ from services.cli.demo.summary import StepRecord
 from services.cli.demo.waiting import wait_for
 from services.cli.errors import CommandFailed
 
+NAME = "data"
 TITLE = "a workload and its data"
 _CHECK_TIMEOUT_SECONDS = 60.0
 
@@ -34,7 +35,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
         report = _report(demo.connection, uploaded.id)
         rows.append((name, uploaded.id, str(len(cases)), report["gate"], _found(report)))
     demo.screen.table(("file", "id", "rows", "checks", "findings"), rows)
-    record.facts["training rows"] = len(demo.material.training)
+    record.facts["training_rows"] = len(demo.material.training)
 
 
 def _create_workload(connection: Connection) -> str:

@@ -12,9 +12,10 @@ from services.cli.demo.traffic import Answer, share_right
 from services.cli.demo.waiting import wait_for
 from services.cli.errors import CommandFailed
 
+NAME = "retraining"
 TITLE = "corrections, retraining, and back"
 _STEP_TIMEOUT_SECONDS = 120.0
-_AFTERWARDS = {World.CHANGED: 10, World.FAMILIAR: 6}
+_AFTERWARDS = {World.CHANGED: 8, World.FAMILIAR: 4}
 
 
 def run(demo: Demonstration, record: StepRecord) -> None:
@@ -35,6 +36,11 @@ def run(demo: Demonstration, record: StepRecord) -> None:
     canary.follow(demo, record, cycle["release_id"], World.CHANGED, wanted="live")
     cycle = _await(demo, "cycle", lambda now: now["state"] == "closed", may_close=True)
     demo.model = cycle["model"]
+    demo.summary.ids |= {
+        "cycle": cycle["id"],
+        "retrained_model": cycle["model"],
+        "retrained_release": cycle["release_id"],
+    }
     demo.screen.say(f"cycle {cycle['id']} closed: {cycle['outcome']}, {cycle['reason']}")
     _look_again(demo, record)
 
@@ -74,7 +80,7 @@ def _await(
     def probe() -> dict[str, Any] | None:
         cycle = _cycle(demo)
         assert cycle is not None  # `run` waited for it
-        watch.update(f"{cycle['step']}, waits for {cycle['waits_for'] or 'nothing'}")
+        watch.update(f"waits for {cycle['waits_for']}" if cycle["waits_for"] else "closed")
         if cycle["state"] == "closed" and not may_close:
             raise CommandFailed(f"The cycle ended {cycle['outcome']}: {cycle['reason']}")
         return cycle if is_there(cycle) else None
@@ -89,5 +95,5 @@ def _look_again(demo: Demonstration, record: StepRecord) -> None:
         with record.timed("serving"):
             answers: list[Answer] = demo.traffic.drive(world, most=count, hear=demo.traffic.tell)
         record.requests += len(answers)
-        record.accuracy[f"after, {world}"] = share_right(answers)
+        record.accuracy[f"after_{world}"] = share_right(answers)
         demo.screen.say(f"{world} listings: {share_right(answers):.0%} of {len(answers)} right")

@@ -8,6 +8,7 @@ from services.cli.demo.summary import StepRecord
 from services.cli.demo.traffic import share_right
 from services.cli.demo.waiting import wait_for
 
+NAME = "two doors"
 TITLE = "traffic over both doors"
 _QUEUED_REQUESTS = 8
 _QUEUE_TIMEOUT_SECONDS = 90.0
@@ -33,7 +34,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
     answers = [*queued, *over_http]
     record.requests += len(answers)
     record.accuracy["live"] = share_right(answers)
-    record.facts |= {"over HTTP": len(over_http), "over the queue": len(queued)}
+    record.facts |= {"over_http": len(over_http), "over_the_queue": len(queued)}
     baseline = wait_for(
         f"the baseline of {wanted} outcomes",
         lambda: _baseline(demo),

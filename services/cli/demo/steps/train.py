@@ -6,6 +6,7 @@ from services.cli.demo.demonstration import BASE_MODEL, HYPERPARAMETERS, Demonst
 from services.cli.demo.steps import jobs
 from services.cli.demo.summary import StepRecord
 
+NAME = "fine-tuning"
 TITLE = "fine-tuning"
 
 
@@ -23,7 +24,8 @@ def run(demo: Demonstration, record: StepRecord) -> None:
     demo.screen.say(f"job {job.id} on {BASE_MODEL}, {numbers}")
     ended = jobs.follow(demo, record, job.id)
     assert ended.fine_tuned_model is not None  # `follow` returns jobs that have made a model
-    demo.model = ended.fine_tuned_model
+    demo.model = demo.summary.ids["tuned_model"] = ended.fine_tuned_model
+    demo.summary.ids["job"] = job.id
     _show_tokens(demo, job.id)
 
 
