@@ -66,6 +66,14 @@ class Reply:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class _Turn:
+    """The time of one group of questions, monotonic seconds; shared by their threads."""
+
+    ends_at: float
+    slowest_seconds: float = 0.0
+
+
 class ModelServer:
     """The model server and the processes behind it."""
 
@@ -81,13 +89,17 @@ class ModelServer:
         )
         return loaded.url
 
-    def answer(self, questions: Sequence[Question], *, seconds: float) -> list[Reply | None]:
+    def answer(
+        self, questions: Sequence[Question], *, at_once: int, seconds: float
+    ) -> list[Reply | None]:
         """
-        Answer all questions at once, greedily.
+        Answer as many questions as the time allows, greedily, in order.
 
         Args:
             questions: At least one.
-            seconds: Time for all of them.
+            at_once: How many are under way together.
+            seconds: Time for all of them. A question is begun only while there is time left for
+                the slowest so far, so that no work is thrown away.
 
         Returns:
             A reply for each question in order, or None where time ran out.
@@ -95,9 +107,9 @@ class ModelServer:
         Raises:
             Unavailable: A model cannot be reached, or no question was answered in time.
         """
-        ends_at = time.monotonic() + seconds
-        with ThreadPoolExecutor(len(questions)) as pool:
-            replies = list(pool.map(lambda q: self._ask(q, ends_at), questions))
+        turn = _Turn(ends_at=time.monotonic() + seconds)
+        with ThreadPoolExecutor(min(at_once, len(questions))) as pool:
+            replies = list(pool.map(lambda question: self._ask(question, turn), questions))
         if not any(replies):
             raise Unavailable(
                 f"No answer within {seconds:.0f} s; the machine is overloaded.",
@@ -114,8 +126,10 @@ class ModelServer:
         )
         return [-sum(score.logprobs) for score in scores]
 
-    def _ask(self, question: Question, ends_at: float) -> Reply | None:
+    def _ask(self, question: Question, turn: _Turn) -> Reply | None:
         started = time.monotonic()
+        if started + turn.slowest_seconds > turn.ends_at:
+            return None
         try:
             answer = self._http.post(
                 f"{question.url}/completion",
@@ -124,7 +138,7 @@ class ModelServer:
                     "n_predict": question.max_tokens,
                     "temperature": 0,
                 },
-                timeout=max(0.1, ends_at - started),
+                timeout=max(0.1, turn.ends_at - started),
             )
         except httpx2.TimeoutException:
             return None
@@ -133,7 +147,9 @@ class ModelServer:
                 f"The model at {question.url} does not answer ({type(error).__name__}).",
                 code="model_unavailable",
             ) from error
-        return _reply(answer, (time.monotonic() - started) * _MILLISECONDS)
+        seconds = time.monotonic() - started
+        turn.slowest_seconds = max(turn.slowest_seconds, seconds)
+        return _reply(answer, seconds * _MILLISECONDS)
 
 
 def prefixed(prompt: Sequence[int], target: Sequence[int]) -> TokensToScore:

@@ -57,9 +57,9 @@ def plan_step(
     """
     subjects = load_subjects(uow, row.model, row.baseline)
     suite = Suite(uow.project, Digest(row.digest), subjects)
-    size = max(1, settings.cases_per_step * len(subjects.sides) >> starts)
+    size = max(1, settings.cases_per_step >> starts)
     if unanswered := repository.list_unanswered(uow, row.id, size):
-        return AnswerCases(suite, unanswered)
+        return AnswerCases(suite, unanswered, max(1, settings.answers_at_once >> starts))
     tokens = settings.score_tokens_per_step >> starts
     if unscored := repository.list_unscored(uow, row.id, _SCORED_AT_MOST):
         return ScoreCases(suite, unscored, tokens)
@@ -72,35 +72,34 @@ def plan_step(
 
 @dataclass(frozen=True, slots=True)
 class AnswerCases:
-    """Both sides answer the next cases at once."""
+    """One side answers its next cases; two models at work would take each other's cores."""
 
     suite: Suite
     cases: Sequence[CaseRow]
+    at_once: int
 
     def perform(self, evaluator: Evaluator) -> Record:
         settings = evaluator.settings
         ends_at = time.monotonic() + settings.step_seconds
-        sides = self.suite.subjects.sides
-        urls = {
-            side: evaluator.server.load(
-                evaluator.weights(self.suite, sides[cast("Side", side)]),
-                seconds=settings.step_seconds,
-            )
-            for side in sorted({case.side for case in self.cases})
-        }
-        layouts = evaluator.layouts(self.suite, {case.line for case in self.cases})
+        chosen = [case for case in self.cases if case.side == self.cases[0].side]
+        model = self.suite.subjects.sides[cast("Side", chosen[0].side)]
+        url = evaluator.server.load(
+            evaluator.weights(self.suite, model), seconds=settings.step_seconds
+        )
+        layouts = evaluator.layouts(self.suite, {case.line for case in chosen})
         replies = evaluator.server.answer(
             [
                 Question(
-                    urls[case.side],
+                    url,
                     layouts[case.line].prompt,
                     answer_limit(len(layouts[case.line].target), settings.max_tokens),
                 )
-                for case in self.cases
+                for case in chosen
             ],
+            at_once=self.at_once,
             seconds=ends_at - time.monotonic(),
         )
-        return partial(_record_answers, list(zip(self.cases, replies, strict=True)))
+        return partial(_record_answers, list(zip(chosen, replies, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

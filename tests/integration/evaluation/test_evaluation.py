@@ -111,7 +111,8 @@ def test_the_server_gets_greedy_prompts_and_both_kinds_of_adapter(room, models, 
     assert loads[BASE]["adapter"] is None
     for path, body in stand_in.requests:
         if path.endswith("/completion"):
-            assert (body["temperature"], body["n_predict"]) == (0, 160)
+            assert body["temperature"] == 0
+            assert 17 <= body["n_predict"] <= 100  # half as long again as the expected answers
     scored = {body["adapter"] for path, body in stand_in.requests if path == "/v1/score"}
     assert None in scored
     (folder,) = scored - {None}
@@ -282,7 +283,7 @@ def test_without_any_answer_fewer_are_asked_for_and_at_last_it_fails(room, model
         before = len(stand_in.requests)
         room.ring()
         sizes.append(sum(path.endswith("/completion") for path, _ in stand_in.requests[before:]))
-    assert sizes == [12, 6, 3]
+    assert sizes == [4, 2, 1]
     found = room.client.get(f"{ROUTE}/{created['id']}").json()
     assert (found["state"], found["verdict"], found["error_code"]) == (
         "failed",
@@ -324,8 +325,9 @@ def test_a_model_deleted_meanwhile_ends_the_evaluation(room, models, rows):
 
 def test_a_broken_adapter_ends_the_evaluation(room, stand_in, rows):
     room.register(peft=b"no tar at all")
+    stand_in.answers[BASE] = lambda _prompt: "{}"
     created = _create(room, rows[:1]).json()
-    room.ring()
+    room.run()
     found = room.client.get(f"{ROUTE}/{created['id']}").json()
     assert (found["state"], found["error_code"]) == ("failed", "adapter_corrupt")
     assert room.due() == []
