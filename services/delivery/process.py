@@ -45,17 +45,18 @@ def make_loops(
 ) -> list[Loop]:
     """Separate loops, so that a slow subscriber or a long list of schedules delays no ringing."""
     seconds = core.delivery_poll_milliseconds / 1000
+    chore_seconds = settings.chore_milliseconds / 1000
 
     def fire_and_bury() -> int:
         return schedules.fire_due(units) + ringing.bury_exhausted(units, core)
 
     return [
         Loop("ring", partial(ringing.ring_due, units, make_bell(core), core), seconds, stop),
-        Loop("schedules", fire_and_bury, seconds, stop),
+        Loop("schedules", fire_and_bury, chore_seconds, stop),
         Loop(
             "push",
             partial(pushing.push_news, units, make_queues(core), settings),
-            seconds,
+            chore_seconds,
             stop,
         ),
     ]

@@ -19,3 +19,5 @@ class DeliverySettings(BaseServiceSettings):
     subscriber_full_seconds: Annotated[float, Ge(0.1), Le(60)] = 1.0
     # A pusher that dies between reading and advancing holds a subscription for this long.
     subscriber_hold_seconds: Annotated[float, Ge(1), Le(600)] = 20.0
+    # Schedules and subscribers: their periods and patience are longer than a ringing's.
+    chore_milliseconds: Annotated[int, Ge(5), Le(5_000)] = 200
