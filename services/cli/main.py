@@ -81,3 +81,6 @@ app.command("audit")(audit.audit)
 app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(releases.app, name="releases")
+
+if __name__ == "__main__":
+    app()

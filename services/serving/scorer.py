@@ -46,11 +46,11 @@ class ScoringProcess:
             "services.serving.scoring",
             str(os.getpid()),
             weights,
-            str(settings.threads),
+            str(settings.scoring_threads),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LONGEST_LINE_BYTES,
-            env=child_environment(settings.threads),
+            env=child_environment(settings.scoring_threads),
             start_new_session=True,
         )
         child = cls(process)

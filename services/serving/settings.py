@@ -67,7 +67,15 @@ class ServingSettings(BaseServiceSettings):
     # Each child.
     slots: Annotated[int, Ge(1), Le(256)] = 8
     context_tokens: Annotated[int, Ge(64), Le(131_072)] = 2048
-    threads: Annotated[int, Ge(1), Le(1024)] = Field(default_factory=count_physical_cores)
+    # Of one model. Two answer side by side during a canary, and threads that have to share a core
+    # wait for each other at every layer: two cores answered 75 tokens/s with one thread and 52
+    # with two while a training ran (one request at a time, SmolLM2-135M).
+    threads: Annotated[int, Ge(1), Le(1024)] = Field(
+        default_factory=lambda: max(1, count_physical_cores() // 2)
+    )
+
+    # Of the scorer: one long pass at a time, with few places to wait.
+    scoring_threads: Annotated[int, Ge(1), Le(1024)] = Field(default_factory=count_physical_cores)
 
     # Scoring and embeddings start at first use and stop when unused, to give memory back.
     idle_stop_seconds: Annotated[float, Ge(0.1), Le(86_400)] = 300.0

@@ -140,8 +140,7 @@ _CITIES = {
     ),
     World.CHANGED: (
         "Munich", "Lyon", "Milan", "Vienna", "Berlin", "Madrid", "Lisbon", "Dublin", "Turin",
-        "Hamburg", "Cologne", "Porto", "Nice", "Brussels", "Amsterdam", "Bonn", "Naples",
-        "Helsinki", "Athens", "Valencia", "Paris", "Rome", "Barcelona", "Antwerp",
+        "Hamburg", "Cologne", "Porto", "Brussels", "Amsterdam", "Naples", "Athens", "Paris", "Rome",
     ),
 }  # fmt: skip
 
@@ -173,7 +172,7 @@ _STYLES: dict[World, tuple[Callable[[Listing], str], ...]] = {
             f"Yield {it.cap_rate} on {it.price}. Completed {it.year}."
         ),
         lambda it: (
-            f"{it.price} | yield {it.cap_rate} | {it.type} | {it.sqft} | {it.city} | {it.year}"
+            f"{it.price} | {it.city} | {it.type} | {it.sqft} | yield {it.cap_rate} | {it.year}"
         ),
     ),
 }

@@ -17,5 +17,8 @@ def test_values_come_from_variables_with_the_prefix(monkeypatch):
     assert ServingSettings().slots == 3
 
 
-def test_threads_default_to_the_cores_this_process_may_use():
-    assert 1 <= count_physical_cores() == ServingSettings().threads
+def test_a_model_gets_half_the_cores_this_process_may_use_and_the_scorer_all():
+    cores = count_physical_cores()
+    assert cores >= 1
+    assert ServingSettings().threads == max(1, cores // 2)
+    assert ServingSettings().scoring_threads == cores
