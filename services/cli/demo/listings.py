@@ -131,16 +131,18 @@ _DRAW: dict[World, Callable[[random.Random], Listing]] = {
 
 _TYPES = ("office", "retail", "warehouse", "industrial", "hotel", "medical", "storage", "apartment")
 
+# Names a small model has often read, and of nothing else; rare ones it spells its own way.
 _CITIES = {
     World.FAMILIAR: (
-        "Austin", "Denver", "Phoenix", "Tulsa", "Boise", "Omaha", "Dallas", "Reno", "Tampa",
-        "Memphis", "Atlanta", "Tucson", "Fresno", "Seattle", "Portland", "Houston", "Miami",
-        "Nashville", "Columbus", "Cleveland", "Detroit", "Chicago", "Boston", "Orlando",
-        "Charlotte", "Oakland", "Sacramento", "Milwaukee", "Richmond", "Buffalo",
+        "Austin", "Denver", "Phoenix", "Omaha", "Dallas", "Tampa", "Memphis", "Atlanta", "Seattle",
+        "Portland", "Houston", "Miami", "Nashville", "Columbus", "Cleveland", "Detroit", "Chicago",
+        "Boston", "Orlando", "Charlotte", "Oakland", "Sacramento", "Milwaukee", "Baltimore",
+        "Minneapolis", "Cincinnati", "Philadelphia", "Pittsburgh",
     ),
     World.CHANGED: (
-        "Munich", "Lyon", "Milan", "Vienna", "Berlin", "Madrid", "Lisbon", "Dublin", "Turin",
-        "Hamburg", "Cologne", "Porto", "Brussels", "Amsterdam", "Naples", "Athens", "Paris", "Rome",
+        "Munich", "Lyon", "Milan", "Vienna", "Berlin", "Madrid", "Lisbon", "Dublin", "Hamburg",
+        "Cologne", "Brussels", "Amsterdam", "Naples", "Athens", "Paris", "Rome", "Frankfurt",
+        "Stockholm",
     ),
 }  # fmt: skip
 
