@@ -136,8 +136,7 @@ _CITIES = {
     World.FAMILIAR: (
         "Austin", "Denver", "Phoenix", "Omaha", "Dallas", "Tampa", "Memphis", "Atlanta", "Seattle",
         "Portland", "Houston", "Miami", "Nashville", "Columbus", "Cleveland", "Detroit", "Chicago",
-        "Boston", "Orlando", "Charlotte", "Oakland", "Sacramento", "Milwaukee", "Baltimore",
-        "Minneapolis", "Cincinnati", "Philadelphia", "Pittsburgh",
+        "Boston", "Orlando", "Charlotte", "Oakland", "Richmond", "Baltimore",
     ),
     World.CHANGED: (
         "Munich", "Lyon", "Milan", "Vienna", "Berlin", "Madrid", "Lisbon", "Dublin", "Hamburg",
