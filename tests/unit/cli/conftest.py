@@ -18,16 +18,16 @@ KEY = "ppt_stub_0"
 class Stub:
     """
     Attributes:
-        answers: By method and path without query: status and JSON body.
+        answers: By method and path without query: status, JSON body and further headers.
         asked: Method, path with query, parsed body, Authorization header.
     """
 
     url: str = ""
-    answers: dict[tuple[str, str], tuple[int, object]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], tuple[int, object, dict[str, str]]] = field(default_factory=dict)
     asked: list[tuple[str, str, object, str | None]] = field(default_factory=list)
 
-    def will_answer(self, method, path, body, status=200):
-        self.answers[method, path] = (status, body)
+    def will_answer(self, method, path, body, status=200, headers=None):
+        self.answers[method, path] = (status, body, headers or {})
 
 
 @pytest.fixture
@@ -41,11 +41,13 @@ def stub():
             served.asked.append((self.command, self.path, body, self.headers.get("authorization")))
             missing = {"error": {"message": "There is no such route.", "code": "unknown_url"}}
             path = self.path.partition("?")[0]
-            status, answer = served.answers.get((self.command, path), (404, missing))
+            status, answer, headers = served.answers.get((self.command, path), (404, missing, {}))
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
