@@ -33,7 +33,7 @@ POLICY: dict[str, Any] = {
     "canary": {"shares": [0.25, 0.5], "guardrails": ["error"]},
     "drift": {"baseline_outcomes": 30},
     "retraining": {
-        "min_corrections": 32,
+        "min_corrections": 24,
         "replay_rows": 24,
         "min_interval_seconds": 0,
         "n_epochs": 2,

@@ -15,7 +15,7 @@ from services.cli.errors import CommandFailed
 NAME = "retraining"
 TITLE = "corrections, retraining, and back"
 _STEP_TIMEOUT_SECONDS = 120.0
-_AFTERWARDS = {World.CHANGED: 8, World.FAMILIAR: 4}
+_AFTERWARDS = {World.CHANGED: 8, World.FAMILIAR: 3}
 
 
 def run(demo: Demonstration, record: StepRecord) -> None:
