@@ -103,11 +103,11 @@ def list_evaluations(
 
 
 def list_unanswered(uow: UnitOfWork, evaluation_id: str, limit: int) -> Sequence[CaseRow]:
-    """The next cases without an answer, side by side."""
+    """The next cases without an answer, both sides of a row together."""
     query = select(CaseRow).where(
         CaseRow.evaluation_id == evaluation_id, col(CaseRow.latency_ms).is_(None)
     )
-    return uow.session.exec(query.order_by(CaseRow.side, col(CaseRow.line)).limit(limit)).all()
+    return uow.session.exec(query.order_by(col(CaseRow.line), CaseRow.side).limit(limit)).all()
 
 
 def list_unscored(uow: UnitOfWork, evaluation_id: str, limit: int) -> Sequence[CaseRow]:

@@ -19,8 +19,9 @@ class EvaluationSettings(BaseServiceSettings):
     # Longest answer, whatever was expected; one that is cut is graded as it is.
     max_tokens: Annotated[int, Ge(1), Le(4096)] = 512
     cases_per_step: Annotated[int, Ge(1), Le(256)] = 24
-    # More at once answer little faster on two cores, and leave more unfinished at the deadline.
-    answers_at_once: Annotated[int, Ge(1), Le(64)] = 4
+    # Of both sides together: each model has a core of its own on two cores. More at once answer
+    # little faster and leave more unfinished at the deadline.
+    answers_at_once: Annotated[int, Ge(1), Le(64)] = 8
     # Time for what a step asks of the model server. Answers that are not there by then are left
     # to the next step.
     step_seconds: Annotated[float, Ge(1), Le(13)] = 10.0

@@ -72,7 +72,7 @@ def plan_step(
 
 @dataclass(frozen=True, slots=True)
 class AnswerCases:
-    """One side answers its next cases; two models at work would take each other's cores."""
+    """Both sides answer the next cases at once."""
 
     suite: Suite
     cases: Sequence[CaseRow]
@@ -81,25 +81,28 @@ class AnswerCases:
     def perform(self, evaluator: Evaluator) -> Record:
         settings = evaluator.settings
         ends_at = time.monotonic() + settings.step_seconds
-        chosen = [case for case in self.cases if case.side == self.cases[0].side]
-        model = self.suite.subjects.sides[cast("Side", chosen[0].side)]
-        url = evaluator.server.load(
-            evaluator.weights(self.suite, model), seconds=settings.step_seconds
-        )
-        layouts = evaluator.layouts(self.suite, {case.line for case in chosen})
+        sides = self.suite.subjects.sides
+        urls = {
+            side: evaluator.server.load(
+                evaluator.weights(self.suite, sides[cast("Side", side)]),
+                seconds=settings.step_seconds,
+            )
+            for side in sorted({case.side for case in self.cases})
+        }
+        layouts = evaluator.layouts(self.suite, {case.line for case in self.cases})
         replies = evaluator.server.answer(
             [
                 Question(
-                    url,
+                    urls[case.side],
                     layouts[case.line].prompt,
                     answer_limit(len(layouts[case.line].target), settings.max_tokens),
                 )
-                for case in chosen
+                for case in self.cases
             ],
             at_once=self.at_once,
             seconds=ends_at - time.monotonic(),
         )
-        return partial(_record_answers, list(zip(chosen, replies, strict=True)))
+        return partial(_record_answers, list(zip(self.cases, replies, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
