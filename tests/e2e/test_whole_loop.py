@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.settings import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def demonstration(environment) -> dict[str, object]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=960,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]

@@ -11,7 +11,7 @@ from typing import Any
 import celery
 import pytest
 from fastapi.testclient import TestClient
-from model_stand_in import BASE, StandIn, run_stand_in
+from model_stand_in import BASE, TUNED, StandIn, key_of, run_stand_in
 from sqlalchemy import text
 
 from services.evaluation import bootstrap
@@ -26,7 +26,6 @@ from shared.keys import KeyRing, StoredKey, mac_of
 from shared.scopes import SCOPES
 
 PROJECT = Context.root(Project("default"), "test")
-TUNED = "ft:smollm2-135m-instruct:acme:listings:1"
 _CACHED = (
     process.process_settings,
     process.process_units,
@@ -35,10 +34,6 @@ _CACHED = (
     bootstrap.evaluation_settings,
 )
 assert _registered
-
-
-def key_of(project: str) -> str:
-    return f"ppt_{project.ljust(10, '0')}_" + "a" * 43
 
 
 class _Keys:

@@ -15,6 +15,12 @@ from shared.rendering.bases import find_base
 from shared.rendering.tokenizer import decode, encode
 
 BASE = "smollm2-135m-instruct"
+TUNED = "ft:smollm2-135m-instruct:acme:listings:1"
+
+
+def key_of(project: str) -> str:
+    """The API key of a project in these tests."""
+    return f"ppt_{project.ljust(10, '0')}_" + "a" * 43
 
 
 @dataclass

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import TUNED, key_of
-from model_stand_in import BASE
+from model_stand_in import BASE, TUNED, key_of
 
 from services.evaluation.general import paragraphs
 from shared.contracts.evaluation import ContinueEvaluation, StartEvaluation

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import TUNED
-from model_stand_in import BASE
+from model_stand_in import BASE, TUNED
 
 from shared.rendering.bases import find_base
 from shared.rendering.chat import render
