@@ -68,8 +68,9 @@ class ServingSettings(BaseServiceSettings):
     slots: Annotated[int, Ge(1), Le(256)] = 8
     context_tokens: Annotated[int, Ge(64), Le(131_072)] = 2048
     # Of one model. Two answer side by side during a canary, and threads that have to share a core
-    # wait for each other at every layer: two cores answered 75 tokens/s with one thread and 52
-    # with two while a training ran (one request at a time, SmolLM2-135M).
+    # wait for each other at every layer. One reading each, two cores, beside a training, tokens/s
+    # with one thread and with two: 76 and 55 at one client, 58 and 60 at eight. A model that has
+    # the machine to itself may be faster with all cores.
     threads: Annotated[int, Ge(1), Le(1024)] = Field(
         default_factory=lambda: max(1, count_physical_cores() // 2)
     )
