@@ -56,12 +56,13 @@ def test_all_eight_steps_took_place_within_the_budget_of_requests(demonstration,
 
 def test_tuning_taught_what_the_base_does_not_know(steps):
     assert steps[3]["accuracy"]["base"] == 0.0
-    assert steps[3]["accuracy"]["tuned"] >= 0.5  # of 24 rows, after 12 steps of training
+    assert steps[3]["accuracy"]["tuned"] >= 0.8
 
 
 def test_the_changed_world_was_noticed_and_learned(steps):
     assert steps[6]["facts"]["requests_until_alert"] <= 60
     assert steps[7]["accuracy"]["after_changed"] > steps[6]["accuracy"]["live_changed"]
+    assert steps[7]["accuracy"]["after_changed"] >= 0.6
 
 
 def test_both_canaries_stopped_after_few_outcomes(steps):
