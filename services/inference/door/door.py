@@ -25,9 +25,11 @@ from shared.ids import Project
 from shared.logging import get_logger
 
 _log = get_logger(__name__)
+_BROKEN = "Something broke on our side; the log of the queue door says what."
 _AGAIN_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 _FORGET_EVERY_SECONDS = 600.0
+_FIND_LOST_EVERY_SECONDS = 60.0
 
 
 class QueueDoor:
@@ -61,10 +63,16 @@ class QueueDoor:
 
     async def run(self, stop: asyncio.Event, *, drain_seconds: float) -> None:
         """Serve until *stop* is set; then finish what was begun, for so many seconds."""
+        succession = self._mailbox.succession
         upkeep = [
-            asyncio.create_task(self._keep(self._mailbox.beat, self._beat_seconds)),
-            asyncio.create_task(self._keep(self._mailbox.restore_dead, self._beat_seconds)),
-            asyncio.create_task(self._keep(self._forget_old, _FORGET_EVERY_SECONDS)),
+            asyncio.create_task(self._keep(act, seconds))
+            for act, seconds in (
+                (succession.beat, self._beat_seconds),
+                (succession.inherit, self._beat_seconds),
+                (succession.find_lost, _FIND_LOST_EVERY_SECONDS),
+                (self._try_suspects, self._beat_seconds),
+                (self._forget_old, _FORGET_EVERY_SECONDS),
+            )
         ]
         while not stop.is_set():
             self._open_new()
@@ -73,7 +81,7 @@ class QueueDoor:
         if self._working:
             await asyncio.wait(self._working, timeout=drain_seconds)
         await _cancelled([*self._working, *upkeep])
-        await self._insist(self._mailbox.leave, attempts=2)
+        await self._insist(succession.leave, attempts=2)
 
     @property
     def _beat_seconds(self) -> float:
@@ -95,10 +103,20 @@ class QueueDoor:
                 await self._insist(lambda: self._mailbox.reclaim(project))
                 continue
             if raw is not None:
-                await self._free.acquire()
-                task = asyncio.create_task(self._serve(project, raw))
-                self._working.add(task)
-                task.add_done_callback(self._working.discard)
+                await self._begin(project, raw)
+
+    async def _try_suspects(self) -> None:
+        for project in map(Project, tuple(self._takers)):
+            while (raw := await self._mailbox.take_suspect(project)) is not None:
+                await asyncio.wait({await self._begin(project, raw)})
+                await self._mailbox.succession.acquit()
+
+    async def _begin(self, project: Project, raw: bytes) -> asyncio.Task[None]:
+        await self._free.acquire()
+        task = asyncio.create_task(self._serve(project, raw))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
 
     async def _serve(self, project: Project, raw: bytes) -> None:
         try:
@@ -143,6 +161,9 @@ class QueueDoor:
             return _same_question(request, known)
         except PerpetuneError as error:
             return _failed(error)
+        except Exception as error:  # noqa: BLE001 -- the sender waits for an answer, whatever broke
+            _log.error("door_request_crashed", error=type(error).__name__, exc_info=error)
+            return _failed(PerpetuneError(_BROKEN, code="internal_error"))
 
     async def _generate(self, project: Project, request: Request) -> Answer:
         try:

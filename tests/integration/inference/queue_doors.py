@@ -29,6 +29,7 @@ from shared.db import Units, make_engine
 from shared.settings import CoreSettings
 
 PREFIX = "perpetune:test:"
+HOLDINGS = f"{PREFIX}inference.door:holdings"
 OPTIONS = {"global_keyprefix": PREFIX}
 
 
@@ -75,9 +76,10 @@ class Post:
     def dead(self) -> list[bytes]:
         return self.redis.lrange(f"{PREFIX}inference.door:dead", 0, -1)
 
-    def doors(self) -> set[bytes]:
-        """Ids of doors that were heard of and not given up."""
-        return self.redis.smembers(f"{PREFIX}inference.door:doors")
+    def leave_behind(self, door: str, raws: list[bytes], project: str = PROJECT) -> None:
+        """What a killed door leaves: a list that it registered, and no sign of life."""
+        self.redis.lpush(f"{PREFIX}inference.door:taken:{door}:{project}", *raws)
+        self.redis.sadd(HOLDINGS, f"{door}:{project}")
 
     def close(self) -> None:
         self.connection.release()
@@ -153,7 +155,7 @@ class DoorProcess:
 
     def __init__(self, world: World, database: Any, bus_url: str) -> None:
         with Redis.from_url(bus_url) as redis:
-            self._before = redis.smembers(f"{PREFIX}inference.door:doors")
+            self._before = redis.smembers(HOLDINGS)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "services.inference.door"],
             env=os.environ
@@ -171,8 +173,8 @@ class DoorProcess:
         )
 
     def await_ready(self, post: Post) -> None:
-        """Wait until a door that was not there before is heard of."""
-        await_true(lambda: bool(post.doors() - self._before), 30)
+        """Wait until a door that was not there before has opened a project."""
+        await_true(lambda: bool(post.redis.smembers(HOLDINGS) - self._before), 30)
 
     def kill(self) -> None:
         self._process.kill()

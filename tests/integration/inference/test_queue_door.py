@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 
 import pytest
 from inference_doors import BASE, KEY, PROJECT, RELEASES, Hang, await_true, refuse
 from queue_doors import (
+    HOLDINGS,
     PREFIX,
     DoorProcess,
     Post,
@@ -19,6 +19,7 @@ from queue_doors import (
 from sqlalchemy import text
 
 from services.inference.bootstrap import SYSTEM, make_store
+from services.inference.core import Core
 from services.inference.door.messages import queue_of
 from services.inference.repository import delete_old_door_answers
 from services.inference.settings import InferenceSettings
@@ -208,20 +209,65 @@ def test_away_database_costs_the_memory_and_not_the_answer(world, bus_url, post,
     assert len(directed.bodies) == 2
 
 
-def test_message_that_kills_every_door_is_buried(world, database, bus_url, post):
-    raw = json.dumps({"body": "x"}).encode()
-    key = f"{PREFIX}inference.door:"
+def test_message_that_kills_every_door_is_buried_and_the_one_beside_it_is_not(
+    world, database, bus_url, post
+):
+    deadly, healthy = b'{"body": "deadly"}', b'{"body": "healthy"}'
+    queue, suspects = f"{PREFIX}{queue_of('silent')}", f"{PREFIX}inference.door:suspects:silent"
+    tried = f"{PREFIX}inference.door:tried"
     world.settings = InferenceSettings(door_dead_seconds=1)
-    for number in range(4):
+    waiting = []
+    for number in range(6):
         door = f"gone{number}"
-        post.redis.sadd(f"{key}doors", door)
-        post.redis.sadd(f"{key}projects:{door}", "silent")
-        post.redis.lpush(f"{key}taken:{door}:silent", raw)
+        post.leave_behind(door, [deadly, healthy], "silent")
+        if number >= 2:
+            # Of what was put back twice, one message at a time is tried.
+            post.redis.hset(tried, mapping={"door": door, "message": deadly})
         with queue_door(world, database, bus_url):
-            await_true(lambda name=door: not post.redis.sismember(f"{key}doors", name))
-        if number < 3:
-            assert post.redis.rpop(f"{PREFIX}{queue_of('silent')}") == raw
-    assert post.dead() == [raw]
+            holding = f"{door}:silent"
+            await_true(lambda name=holding: not post.redis.sismember(HOLDINGS, name))
+        waiting.append([sorted(post.redis.lrange(key, 0, -1)) for key in (queue, suspects)])
+        post.redis.delete(queue, suspects)
+    both = [deadly, healthy]
+    assert waiting == [[both, []]] * 2 + [[[], both]] * 2 + [[[], [healthy]], [[], [healthy]]]
+    assert post.dead() == [deadly, deadly]
+
+
+def test_suspects_are_answered_one_at_a_time(world, database, bus_url, post, directed, fast):
+    world.settings = InferenceSettings(door_dead_seconds=1, **fast)
+    directed.script = [lambda _body: Hang(directed)]
+    replies = [post.send(ASK) for _ in range(3)]
+    post.redis.rename(f"{PREFIX}{queue_of(PROJECT)}", f"{PREFIX}inference.door:suspects:{PROJECT}")
+    with queue_door(world, database, bus_url):
+        await_true(lambda: len(directed.bodies) == 1)
+        assert "response" in post.ask(ASK)
+        assert len(directed.bodies) == 2
+    assert post.waiting() == 1
+    with queue_door(world, database, bus_url):
+        assert all("response" in post.receive(reply).payload for reply in replies)
+
+
+def test_list_of_a_door_nobody_heard_of_is_found(world, database, bus_url, post):
+    reply_to = post.send(ASK)
+    post.redis.rename(
+        f"{PREFIX}{queue_of(PROJECT)}", f"{PREFIX}inference.door:taken:mute:{PROJECT}"
+    )
+    with queue_door(world, database, bus_url):
+        assert "response" in post.receive(reply_to).payload
+
+
+def test_door_that_was_forgotten_makes_itself_heard_again(world, database, bus_url, post):
+    world.settings = InferenceSettings(door_dead_seconds=1)
+    with queue_door(world, database, bus_url):
+        await_true(lambda: post.redis.exists(HOLDINGS) == 1)
+        post.redis.flushall()
+        await_true(lambda: post.redis.exists(HOLDINGS) == 1)
+        assert "response" in post.ask(ASK)
+
+
+def test_request_that_breaks_the_core_is_answered(door, post, monkeypatch):
+    monkeypatch.setattr(Core, "answer", None)
+    assert post.ask(ASK)["error"]["code"] == "internal_error"
 
 
 @pytest.mark.timeout(300)
@@ -243,6 +289,7 @@ def test_killed_door_loses_no_request(world, database, bus_url, post, directed, 
         for name, reply_to in replies.items():
             assert post.receive(reply_to, 40).payload["id"] == name
         await_true(lambda: post.held() == 0)
+        assert post.dead() == []
         assert survivor.stop() == 0
     finally:
         survivor.kill()
