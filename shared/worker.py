@@ -46,7 +46,8 @@ def main() -> None:
             f"--queues={queues or ','.join(ROOM_QUEUES)}",
             "--without-gossip",
             "--without-mingle",
-            f"--loglevel={settings.log_level}",
+            # Every task logs its own line; Celery's would be two more.
+            "--loglevel=warning",
         ]
     )
 

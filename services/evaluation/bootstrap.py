@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from services.evaluation.adapters.archives import AdapterFolders
 from services.evaluation.adapters.model_server import ModelServer
 from services.evaluation.service.evaluator import Evaluator
 from services.evaluation.settings import EvaluationSettings
+from shared.adapter_folders import AdapterFolders
 from shared.process import process_blobs, process_settings
 from shared.serving_client import ServingClient
 
@@ -24,6 +24,6 @@ def process_evaluator() -> Evaluator:
     return Evaluator(
         server=ModelServer(ServingClient(core.serving_url)),
         blobs=process_blobs(),
-        folders=AdapterFolders(core.home / "evaluation" / "adapters"),
+        folders=AdapterFolders(core.home / "adapters"),
         settings=evaluation_settings(),
     )

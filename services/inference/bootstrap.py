@@ -25,6 +25,7 @@ from services.inference.router import Router
 from services.inference.settings import InferenceSettings
 from services.inference.shipper import Shipper
 from services.inference.spool import Spool
+from shared.adapter_folders import AdapterFolders
 from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
@@ -88,7 +89,7 @@ async def open_inference() -> AsyncIterator[Inference]:
             settings,
             router=router,
             upstream=LlamaUpstream(Residence(serving, blobs), http),
-            scoring=ServingScoring(serving, blobs, core.home / "inference" / "peft"),
+            scoring=ServingScoring(serving, blobs, AdapterFolders(core.home / "adapters")),
             recorder=recorder,
         )
 

@@ -1,1 +1,1 @@
-"""The model server and the adapter archives, as evaluation needs them."""
+"""The model server, as evaluation needs it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.evaluation.adapters.archives import AdapterFolders
 from services.evaluation.adapters.model_server import ModelServer, Weights
 from services.evaluation.examples import Layout, lay_out, read_examples
 from services.evaluation.models import EvaluationRow
 from services.evaluation.repository import KnownModel
 from services.evaluation.service.subjects import Subjects
 from services.evaluation.settings import EvaluationSettings
+from shared.adapter_folders import AdapterFolders
 from shared.blobs import BlobStore
 from shared.db import UnitOfWork
 from shared.ids import Digest, Project
@@ -59,5 +59,5 @@ class Evaluator:
             return Weights(model.name, model.base)
         gguf = self.blobs.path(suite.project, model.gguf_digest)
         archive = self.blobs.path(suite.project, model.peft_digest)
-        folder = self.folders.unpack(model.peft_digest, archive)
+        folder = self.folders.unpack(suite.project, model.peft_digest, archive)
         return Weights(model.name, model.base, gguf=str(gguf), peft=str(folder))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tarfile
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from services.inference.domain.generation import Alternative, TokenProbability
 from services.inference.domain.routing import Served
+from shared.adapter_folders import AdapterFolders
 from shared.blobs import BlobStore
-from shared.errors import Corrupt
 from shared.rendering.bases import BaseModel, find_base
 from shared.rendering.tokenizer import decode
 from shared.serving_client import AsyncServingClient, TokensToScore
@@ -21,7 +18,9 @@ from shared.serving_client import AsyncServingClient, TokensToScore
 class ServingScoring:
     """`ports.Scoring` by the torch process and the embedding process of the model server."""
 
-    def __init__(self, serving: AsyncServingClient, blobs: BlobStore, folders: Path) -> None:
+    def __init__(
+        self, serving: AsyncServingClient, blobs: BlobStore, folders: AdapterFolders
+    ) -> None:
         """
         Args:
             serving: The model server.
@@ -62,26 +61,8 @@ class ServingScoring:
     def _unpacked(self, served: Served) -> Path | None:
         if served.peft_digest is None:
             return None
-        folder = self._folders / served.project / served.peft_digest
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            unpacked = Path(tempfile.mkdtemp(dir=folder.parent))
-            try:
-                with tarfile.open(self._blobs.path(served.project, served.peft_digest)) as tar:
-                    tar.extractall(unpacked, filter="data")
-                unpacked.rename(folder)
-            except tarfile.TarError as error:
-                raise Corrupt(
-                    f"The adapter of '{served.model}' cannot be unpacked: {error}.",
-                    code="adapter_corrupt",
-                ) from error
-            except OSError:
-                # Another thread was faster and its folder holds the same; or the disk is full.
-                if not folder.exists():
-                    raise
-            finally:
-                shutil.rmtree(unpacked, ignore_errors=True)
-        return folder
+        archive = self._blobs.path(served.project, served.peft_digest)
+        return self._folders.unpack(served.project, served.peft_digest, archive)
 
 
 def _token(

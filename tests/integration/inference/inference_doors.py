@@ -35,6 +35,7 @@ from services.inference.records import Line
 from services.inference.router import Router
 from services.inference.settings import InferenceSettings
 from services.inference.spool import Spool
+from shared.adapter_folders import AdapterFolders
 from shared.blobs import make_blob_store
 from shared.http import RequestBoundary, check_scopes, make_api
 from shared.ids import Digest, Project, new_id
@@ -99,7 +100,7 @@ class World:
             self.settings,
             router=Router(self.routes, self.models),
             upstream=LlamaUpstream(Residence(serving, self.blobs), make_http()),
-            scoring=ServingScoring(serving, self.blobs, self.folder / "peft"),
+            scoring=ServingScoring(serving, self.blobs, AdapterFolders(self.folder / "peft")),
             recorder=Recorder(self.spool, KEY),
         )
         return self.inference

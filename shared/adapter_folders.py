@@ -1,4 +1,4 @@
-"""Adapter archives on disk: a tar of a PEFT folder, unpacked once, named by its digest."""
+"""Adapter archives as folders, which torch wants: each unpacked once, named by its digest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import shutil
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from shared.errors import Corrupt
-from shared.ids import Digest
+from shared.ids import Digest, Project
 
 # An adapter of rank 64 on a base of 8 billion weights has about 0.7 GB.
 _MAX_BYTES = 4 << 30
@@ -26,18 +27,19 @@ class AdapterFolders:
         """
         self._root = root.resolve()
 
-    def unpack(self, digest: Digest, archive: Path) -> Path:
+    def unpack(self, project: Project, digest: Digest, archive: Path) -> Path:
         """
-        The folder with the content of *archive*.
+        The folder with the content of *archive*. Threads and processes may ask at once.
 
         Args:
+            project: Whose adapter it is.
             digest: Of the archive.
             archive: A tar file.
 
         Raises:
             Corrupt: It is no tar, is too large, or has an entry that would land outside.
         """
-        folder = self._root / digest
+        folder = self._root / f"{project}-{digest}"
         if not folder.is_dir():
             self._root.mkdir(parents=True, exist_ok=True)
             self._unpack(archive, folder)
@@ -58,15 +60,17 @@ class AdapterFolders:
             try:
                 content.rename(folder)
             except OSError:
-                # Another worker was faster; its folder has the same bytes.
+                # Somebody else was faster; that folder has the same bytes.
                 if not folder.is_dir():
                     raise
 
     def _forget_oldest(self) -> None:
         folders = [path for path in self._root.iterdir() if not path.name.startswith("incoming-")]
-        folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in folders[_KEPT_FOLDERS:]:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Somebody else may be forgetting the same ones.
+        with suppress(FileNotFoundError):
+            folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            for folder in folders[_KEPT_FOLDERS:]:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _extract(archive: Path, folder: Path) -> None:
