@@ -9,8 +9,9 @@ from shared.errors import Invalid
 
 # Fractions of the wealth put on each outcome; a mixture needs no tuning to the unknown effect.
 # Source: mixtures of fixed bets, Waudby-Smith and Ramdas 2024; the grids were found by simulation.
-PROMOTE_BETS = (0.1, 0.2, 0.35, 0.5, 0.7)
-ROLLBACK_BETS = (0.1, 0.2, 0.35, 0.55, 0.8)
+# The last bet is for gross differences (decision 0007).
+PROMOTE_BETS = (0.1, 0.2, 0.35, 0.5, 0.7, 0.95)
+ROLLBACK_BETS = (0.1, 0.2, 0.35, 0.55, 0.8, 0.95)
 
 # A product is cut here so that it stays finite for ever. The cut process is never above the exact
 # one, so the error bound holds; no decision asks for evidence anywhere near it.

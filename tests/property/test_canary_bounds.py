@@ -154,7 +154,7 @@ def test_mean_e_value_is_at_most_one_on_the_boundary(rng, bets, sign, delta, sha
 def test_twin_has_the_products_of_the_shipped_fold_to_the_last_bit(rng, share):
     for _ in range(20):
         state = begin(CanaryPolicy(guardrails=()))
-        promote, rollback = np.ones((1, 5)), np.ones((1, 5))
+        promote, rollback = np.ones((1, len(PROMOTE_BETS))), np.ones((1, len(ROLLBACK_BETS)))
         while decide(state).verdict is Verdict.UNDECIDED:
             n, good, m, control_good = (int(x[0]) for x in draw_pairs(rng, 1, share, 0.8, 0.9))
             for outcome in _outcomes(n, good, m, control_good):

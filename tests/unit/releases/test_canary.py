@@ -56,10 +56,10 @@ def test_e_values_follow_the_definition():
     state = fold(state, _success(CANARY, 1.0))
     evidence = decide(state).evidence
     gain = 1.0 - 0.5
-    promote = [1 + bet * (gain + 0.05) for bet in (0.1, 0.2, 0.35, 0.5, 0.7)]
-    rollback = [1 - bet * gain for bet in (0.1, 0.2, 0.35, 0.55, 0.8)]
-    assert evidence.e_promote == pytest.approx(sum(promote) / 5)
-    assert evidence.e_rollback == pytest.approx(sum(rollback) / 5)
+    promote = [1 + bet * (gain + 0.05) for bet in (0.1, 0.2, 0.35, 0.5, 0.7, 0.95)]
+    rollback = [1 - bet * gain for bet in (0.1, 0.2, 0.35, 0.55, 0.8, 0.95)]
+    assert evidence.e_promote == pytest.approx(sum(promote) / 6)
+    assert evidence.e_rollback == pytest.approx(sum(rollback) / 6)
     assert evidence.pairs == 1
 
 
