@@ -21,10 +21,23 @@ CLIP_NORM = 1.0
 
 @dataclass(frozen=True)
 class Measured:
-    """Loss in nats per target, and the share of targets that were the likeliest token."""
+    """
+    Attributes:
+        loss: Mean over the targets, nats.
+        accuracy: Share of the targets that were the likeliest token.
+        targets: Over so many.
+    """
 
     loss: float
     accuracy: float
+    targets: int
+
+    def __add__(self, other: Measured) -> Measured:
+        """Both together, every target counted once."""
+        targets = self.targets + other.targets
+        loss = self.loss * self.targets + other.loss * other.targets
+        hits = self.accuracy * self.targets + other.accuracy * other.targets
+        return Measured(loss / targets, hits / targets, targets)
 
 
 class Engine:
@@ -75,7 +88,7 @@ class Engine:
                 (total / n_targets).backward()  # type: ignore[no-untyped-call]
             loss += float(total.detach())
             hits += int(correct)
-        return Measured(loss / n_targets, hits / n_targets)
+        return Measured(loss / n_targets, hits / n_targets, n_targets)
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the adapter, by name."""

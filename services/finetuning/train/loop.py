@@ -267,24 +267,40 @@ class Training:
 
     def _validate(self, step: int) -> dict[str, float]:
         task, metrics = self._task, dict[str, float]()
-        if task.validation and step % task.plan.small_evaluation_steps == 0:
-            chosen = batch_of_step(
-                step // task.plan.small_evaluation_steps,
-                n_rows=len(task.validation),
-                batch_size=task.plan.batch_size,
-                seed=task.plan.seed,
-            )
-            sample = [task.validation[number] for number in chosen]
-            metrics |= _named("valid", self._engine.evaluate(sample))
-        if step in task.full_evaluations:
-            measured = self._engine.evaluate(task.validation)
+        is_full = step in task.full_evaluations
+        sample = self._validation_sample(step)
+        measured = None
+        if sample:
+            measured = self._engine.evaluate([task.validation[number] for number in sample])
+            metrics |= _named("valid", measured)
+        if is_full:
+            # What the sample has measured is not measured again.
+            others = [row for n, row in enumerate(task.validation) if n not in set(sample)]
+            if others:
+                rest = self._engine.evaluate(others)
+                measured = rest if measured is None else measured + rest
+            assert measured is not None  # a row is in the sample or among the others
             metrics |= _named("full_valid", measured)
-            evaluation = Evaluation(step, measured.loss)
-            self.progress = replace(self.progress, history=(*self.progress.history, evaluation))
-            verdict = self._verdict()
-            if verdict is not None and verdict.best_step == step:
-                save_file(self._engine.weights(), self._best_file(step))
+            self._note_evaluation(Evaluation(step, measured.loss))
         return metrics
+
+    def _validation_sample(self, step: int) -> tuple[int, ...]:
+        """Numbers of the validation rows that are measured at *step*; most steps have none."""
+        every, rows = self._task.plan.small_evaluation_steps, self._task.validation
+        if not rows or step % every:
+            return ()
+        return batch_of_step(
+            step // every,
+            n_rows=len(rows),
+            batch_size=self._task.plan.batch_size,
+            seed=self._task.plan.seed,
+        )
+
+    def _note_evaluation(self, evaluation: Evaluation) -> None:
+        self.progress = replace(self.progress, history=(*self.progress.history, evaluation))
+        verdict = self._verdict()
+        if verdict is not None and verdict.best_step == evaluation.step:
+            save_file(self._engine.weights(), self._best_file(evaluation.step))
 
     def _verdict(self) -> Verdict | None:
         if not self.progress.history:
