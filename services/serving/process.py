@@ -143,8 +143,13 @@ class LlamaProcess:
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """Environment of a child: its idle OpenMP threads sleep where the default is to spin."""
-    return {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(threads)}
+    """Environment of a child: its OpenMP threads wait asleep, after spinning some microseconds."""
+    return {
+        **os.environ,
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "600",
+        "OMP_NUM_THREADS": str(threads),
+    }
 
 
 def is_port_free(host: str, port: int) -> bool:

@@ -92,10 +92,7 @@ class Child:
 
 def _environment() -> dict[str, str]:
     """The child knows files only: no database addresses, no secrets."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPETUNE_")}
-    # Threads that wait for their siblings sleep: spinning takes the cores from who answers, and
-    # from the very sibling they wait for.
-    return {**kept, "OMP_WAIT_POLICY": "passive"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PERPETUNE_")}
 
 
 def _settle(nice: int) -> None:
