@@ -10,6 +10,7 @@ INSTALLED := $(VENV)/.installed
 SECRETS := postgres_password app_password spine_password bus_password cache_password \
   api_key_pepper receipt_key
 
+junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
 .PHONY: help install run demo up down status test lint format types lock secrets clean
@@ -47,8 +48,14 @@ down: $(INSTALLED) ## Stop the local stack from another terminal
 status: $(INSTALLED) ## Show the processes of the local stack
 	$(BIN)/python -m infra.local status
 
+# Most tests wait for processes; those that keep all cores busy come afterwards, one by one.
 test: $(INSTALLED) ## Run all tests, or some: make test TESTS=tests/unit
-	$(BIN)/python -m pytest -p no:cacheprovider $(TESTS)
+ifdef TESTS
+	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses=4 --dist loadfile $(call junit,beside)
+	$(BIN)/python -m pytest -m alone $(call junit,alone)
+endif
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check --no-cache .

@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.settings import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1000)]
 
 
 @pytest.fixture(scope="module")

@@ -135,11 +135,12 @@ def log(units):
         ("?action=release.", ["rel_1", "rel_1"]),
         ("?action=job.created", ["ftjob-1"]),
         ("?actor=nobody", []),
-        (f"?correlation_id={A.correlation_id}&actor=test", ["ftjob-1", "rel_2", "rel_1", "rel_1"]),
-        (f"?correlation_id={B.correlation_id}", []),
+        ("?correlation_id={A}&actor=test", ["ftjob-1", "rel_2", "rel_1", "rel_1"]),
+        ("?correlation_id={B}", []),
     ],
 )
 def test_the_audit_log_is_filtered_and_ordered(client, make_key, log, query, subjects):
+    query = query.format(A=A.correlation_id, B=B.correlation_id)
     found = client.get(f"/api/v1/audit{query}", headers=make_key("audit:read")).json()["data"]
     assert [entry["subject"] for entry in found] == subjects
     assert all(entry["reason"] == "because" for entry in found)
