@@ -21,11 +21,12 @@ from services.delivery.service import events as feed
 from services.delivery.service import subscriptions as subscribing
 from shared.contracts.envelope import Envelope
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.process import process_settings
 
-router = APIRouter(prefix="/api/v1", tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"], route_class=CreatingRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Reader = Annotated[Caller, authorised("events:read")]
@@ -47,7 +48,7 @@ def events(
 
 
 @router.post("/subscriptions")
-def subscribe(caller: Writer, uow: Unit, body: CreateSubscription) -> Subscription:
+def subscribe(caller: Writer, uow: Creation, body: CreateSubscription) -> Subscription:
     """Push the project's public events into a named queue from now on."""
     row = subscribing.create_subscription(
         uow,
@@ -83,7 +84,7 @@ def list_dead_letters(
 
 
 @router.post("/dead-letters/{dead_letter_id}/replay")
-def replay(caller: Writer, uow: Unit, dead_letter_id: str) -> Replayed:
+def replay(caller: Writer, uow: Creation, dead_letter_id: str) -> Replayed:
     """Try a dead letter again, with all its attempts."""
     delivery = letters.replay_dead_letter(uow, dead_letter_id)
     return Replayed(id=delivery, dead_letter=dead_letter_id)
