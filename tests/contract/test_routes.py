@@ -16,6 +16,7 @@ from shared.http import Unit, check_scopes, public
 from shared.idempotency import CreatingRoute, Creation, check_creations
 
 CREATING = {
+    "/api/v1/dead-letters/{dead_letter_id}/discard",
     "/api/v1/dead-letters/{dead_letter_id}/replay",
     "/api/v1/evaluations",
     "/api/v1/feedback",
