@@ -1,4 +1,4 @@
-"""The delivery process: three loops that know nothing of each other."""
+"""The delivery process: loops that know nothing of each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 from services.delivery.bootstrap import delivery_settings, make_bell, make_queues
 from services.delivery.loop import Loop
-from services.delivery.service import pushing, ringing, schedules
+from services.delivery.service import forgetting, pushing, ringing, schedules
 from services.delivery.settings import DeliverySettings
 from shared.db import Units
 from shared.logging import configure_logging, get_logger
@@ -57,6 +57,12 @@ def make_loops(
             "push",
             partial(pushing.push_news, units, make_queues(core), settings),
             chore_seconds,
+            stop,
+        ),
+        Loop(
+            "forget",
+            partial(forgetting.forget_answers, units, settings.idempotency_hours),
+            settings.forget_seconds,
             stop,
         ),
     ]

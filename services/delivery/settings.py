@@ -21,3 +21,10 @@ class DeliverySettings(BaseServiceSettings):
     subscriber_hold_seconds: Annotated[float, Ge(1), Le(600)] = 20.0
     # Schedules and subscribers: their periods and patience are longer than a ringing's.
     chore_milliseconds: Annotated[int, Ge(5), Le(5_000)] = 200
+
+    # For so long a request repeated under its idempotency key gets the first one's answer; we
+    # promise a day.
+    idempotency_hours: Annotated[float, Ge(24), Le(8_760)] = 24.0
+    # How often older answers are looked for. At a thousand a round this keeps up with a steady
+    # 16 creations a second, and while there is work the rounds follow each other faster.
+    forget_seconds: Annotated[float, Ge(0.1), Le(3_600)] = 60.0

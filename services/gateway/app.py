@@ -17,6 +17,7 @@ from services.gateway.rooms import enter_lifespans, find_rooms
 from services.gateway.settings import GatewaySettings
 from shared.db import Units
 from shared.http import RequestBoundary, check_scopes, make_api
+from shared.idempotency import check_creations
 from shared.keys import KEYS_QUERY, KeyRing, StoredKey, keys_from_rows
 from shared.settings import CoreSettings
 from shared.snapshots import Snapshot
@@ -35,7 +36,8 @@ def make_app(
         spine: Of the role `spine`, for snapshots.
 
     Raises:
-        Corrupt: A route declares neither a scope nor that it is public.
+        Corrupt: A route declares neither a scope nor that it is public, or creates something
+            without honouring idempotency keys.
         Missing: The pepper of the API keys is not set.
     """
     snapshot: Snapshot[dict[str, StoredKey]] = Snapshot(
@@ -59,6 +61,7 @@ def make_app(
     for room in rooms:
         app.include_router(room.router)
     check_scopes(app)
+    check_creations(app)
     app.state.spine = spine
     app.state.snapshot = snapshot
     app.state.snapshot_fresh_seconds = settings.snapshot_fresh_seconds
