@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services.gateway import operations
 from services.gateway.description import describe
 from services.gateway.doorkeeper import Doorkeeper
-from services.gateway.metrics import Measured, Metrics
+from services.gateway.metrics import Measured, Metrics, RoomCollector
 from services.gateway.rooms import enter_lifespans, find_rooms
 from services.gateway.settings import GatewaySettings
 from shared.db import Units
@@ -66,6 +66,7 @@ def make_app(
     app.state.snapshot = snapshot
     app.state.snapshot_fresh_seconds = settings.snapshot_fresh_seconds
     app.state.metrics = Metrics()
+    app.state.metrics.registry.register(RoomCollector(app, rooms))
     _describe_once(app)
     _guard(app, settings, keys)
     return app
