@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 SECRETS := postgres_password app_password spine_password bus_password cache_password \
-  api_key_pepper receipt_key
+  api_key_pepper receipt_key audit_key
 
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))

@@ -91,7 +91,13 @@ class UnitOfWork:
         return deliveries.emit(self, message, due_in_seconds=due_in_seconds)
 
     def audit(
-        self, action: str, subject: str, *, reason: str = "", facts: dict[str, Any] | None = None
+        self,
+        action: str,
+        subject: str,
+        *,
+        reason: str = "",
+        facts: dict[str, Any] | None = None,
+        personal: dict[str, Any] | None = None,
     ) -> None:
         """
         Append an audit entry, in this transaction.
@@ -101,10 +107,14 @@ class UnitOfWork:
             subject: Id of what it happened to.
             reason: Why, in a sentence.
             facts: Evidence that may be shown to the project; no personal data.
+            personal: What may have to be erased one day, by name. The entry itself holds only a
+                commitment to each value.
         """
         from shared.audit import entries  # noqa: PLC0415 - the entries import this module
 
-        entries.append(self, action, subject, reason=reason, facts=facts or {})
+        entries.append(
+            self, action, subject, reason=reason, facts=facts or {}, personal=personal or {}
+        )
 
 
 class Units:

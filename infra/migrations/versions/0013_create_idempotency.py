@@ -5,7 +5,7 @@ from alembic import op
 from infra.migrations.protection import protect
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 TABLES = """
 CREATE TABLE spine.idempotency_keys (
