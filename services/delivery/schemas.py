@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,7 +67,8 @@ class DeadLetter(BaseModel):
     id: str
     object: Literal["dead_letter"] = "dead_letter"
     task: str
-    event: Envelope
+    # What could not be read is shown as it was stored.
+    event: Annotated[Envelope | dict[str, Any], Field(union_mode="left_to_right")]
     reason: str
     attempts: int
     created_at: int
@@ -78,7 +79,7 @@ class DeadLetter(BaseModel):
         return cls(
             id=letter.id,
             task=letter.task,
-            event=Envelope.model_validate(letter.envelope),
+            event=letter.envelope,
             reason=letter.reason,
             attempts=letter.starts,
             created_at=int(letter.created_at.timestamp()),

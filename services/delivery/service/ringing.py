@@ -89,6 +89,6 @@ def bury_exhausted(units: Units, settings: CoreSettings) -> int:
                 f"last error: {one.last_error or 'none, the worker was killed'}"
             )
             deliveries.bury(uow.session, one.id, reason)
-            theirs = UnitOfWork(uow.session, one.envelope.context(ACTOR))
+            theirs = UnitOfWork(uow.session, Context.root(one.project, ACTOR))
             theirs.audit("delivery.buried", one.id, reason=reason[:300])
     return len(exhausted)
