@@ -129,6 +129,16 @@ def test_a_bus_that_is_away_leaves_the_rows_due(bench):
     assert _ring(bench) == [delivery]
 
 
+def test_a_queue_that_nobody_serves_is_not_rung_again_and_again(bench):
+    """Guarantee: however long workers are away, the bus holds one window of ringings."""
+    for _ in range(6):
+        bench.deliver()
+    for _ in range(5):
+        ring_due(bench.spine, bench.bell, bench.settings.model_copy(update={"ring_window": 4}))
+        bench.rows("UPDATE spine.deliveries SET rung_at = rung_at - interval '2 s' RETURNING 1")
+    assert len(_rung(bench)) == 4
+
+
 def test_an_exhausted_row_that_cannot_be_read_is_buried_and_stops_nobody(bench):
     delivery = bench.deliver()
     bench.rows("UPDATE spine.deliveries SET starts = 3, envelope = '[]' RETURNING 1")
