@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -68,7 +68,8 @@ class DeadLetter(BaseModel):
     object: Literal["dead_letter"] = "dead_letter"
     queue: str
     task: str
-    event: Envelope
+    # What could not be read is shown as it was stored.
+    event: Annotated[Envelope | dict[str, Any], Field(union_mode="left_to_right")]
     reason: str
     last_error: str | None
     attempts: int
@@ -81,7 +82,7 @@ class DeadLetter(BaseModel):
             id=letter.id,
             queue=letter.queue,
             task=letter.task,
-            event=Envelope.model_validate(letter.envelope),
+            event=letter.envelope,
             reason=letter.reason,
             last_error=letter.last_error,
             attempts=letter.starts,
