@@ -6,7 +6,7 @@ import json
 import math
 from decimal import Decimal
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, cast
 
 # Beyond it a reader that knows only doubles, as JavaScript does, would see another number.
 _EXACT = 2**53
@@ -25,22 +25,41 @@ def canonical(value: object) -> bytes:
         ValueError: Not a number, infinite, an integer beyond 2^53, or a lone surrogate.
         TypeError: Something JSON has no form for.
     """
-    return _text(value).encode()
+    return (_AS_IT_IS.encode(value) if _is_plain(value) else _text(value)).encode()
 
 
 def interoperable(document: str) -> Any:  # noqa: ANN401 - whatever the document holds
     """Parse JSON; integers beyond 2^53 become strings, as RFC 7493 advises."""
-    return json.loads(document, parse_int=lambda digits: _small(digits, str))
+    return _INTEROPERABLE.decode(document)
 
 
-def reread(document: str | bytes) -> Any:  # noqa: ANN401 - whatever the document holds
+def reread(document: str) -> Any:  # noqa: ANN401 - whatever the document holds
     """Parse what `canonical` wrote: integers beyond 2^53 can only have been doubles."""
-    return json.loads(document, parse_int=lambda digits: _small(digits, float))
+    return _REREAD.decode(document)
 
 
 def _small(digits: str, otherwise: type[str | float]) -> int | str | float:
     is_small = len(digits) <= _EXACT_CHARACTERS and abs(int(digits)) <= _EXACT
     return int(digits) if is_small else otherwise(digits)
+
+
+_INTEROPERABLE = json.JSONDecoder(parse_int=lambda digits: _small(digits, str))
+_REREAD = json.JSONDecoder(parse_int=lambda digits: _small(digits, float))
+
+# Where number formats and the order of keys agree, the encoder written in C does the same.
+_AS_IT_IS = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is dict:
+        members = cast("dict[str, object]", value)
+        return all(name.isascii() and _is_plain(members[name]) for name in members)
+    if kind is list:
+        return all(map(_is_plain, cast("list[object]", value)))
+    return kind is int and abs(cast("int", value)) <= _EXACT
 
 
 def _text(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import text
@@ -15,19 +14,20 @@ from shared.ids import uuid7
 if TYPE_CHECKING:
     from shared.db import UnitOfWork
 
-COLUMNS = """
-    CAST(e.id AS text) AS id, e.project, e.at, e.actor, e.action, e.subject, e.reason,
-    CAST(e.facts AS text) AS facts, CAST(e.commitments AS text) AS commitments,
-    e.correlation_id, e.causation_id
+COLUMNS = r"""
+    CAST(e.id AS text) AS id, e.project,
+    to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"') AS at,
+    e.actor, e.action, e.subject, e.reason, CAST(e.facts AS text) AS facts,
+    CAST(e.commitments AS text) AS commitments, e.correlation_id, e.causation_id
 """
 """What is sealed of a row `e`; `content` takes it as it comes."""
 
-_INSERT = text("""
+# By position and without SQLAlchemy's compiler: that halves what an entry costs its transaction.
+_INSERT = """
     INSERT INTO spine.audit_entries (id, project, actor, action, subject, reason, facts,
                                      commitments, correlation_id, causation_id)
-    VALUES (:id, :project, :actor, :action, :subject, :reason, CAST(:facts AS jsonb),
-            CAST(:commitments AS jsonb), :correlation_id, :causation_id)
-""")
+    VALUES (%s, %s, %s, %s, %s, %s, CAST(%s AS jsonb), CAST(%s AS jsonb), %s, %s)
+"""
 _DISCLOSE = text("""
     INSERT INTO spine.audit_disclosures (project, entry, name, salt, data)
     VALUES (:project, :entry, :name, :salt, CAST(:data AS jsonb))
@@ -39,7 +39,7 @@ class EntryRow(Protocol):
 
     id: str
     project: str
-    at: datetime
+    at: str
     actor: str
     action: str
     subject: str
@@ -63,20 +63,14 @@ def append(
     entry = uuid7()
     openings = {name: Opening.of(data) for name, data in personal.items()}
     commitments = {name: opening.commitment for name, opening in openings.items()}
-    uow.session.execute(
+    context = uow.context
+    uow.session.connection().exec_driver_sql(
         _INSERT,
-        {
-            "id": entry,
-            "project": uow.project,
-            "actor": uow.context.actor,
-            "action": action,
-            "subject": subject,
-            "reason": reason,
-            "facts": json.dumps(facts),
-            "commitments": json.dumps(commitments),
-            "correlation_id": uow.context.correlation_id,
-            "causation_id": uow.context.causation_id,
-        },
+        (
+            *(entry, uow.project, context.actor, action, subject, reason),
+            *(json.dumps(facts), json.dumps(commitments)),
+            *(context.correlation_id, context.causation_id),
+        ),
     )
     for name, opening in openings.items():
         uow.session.execute(
@@ -96,7 +90,7 @@ def content(row: EntryRow) -> dict[str, Any]:
     return {
         "action": row.action,
         "actor": row.actor,
-        "at": row.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "at": row.at,
         "causation_id": row.causation_id,
         "commitments": json.loads(row.commitments),
         "correlation_id": row.correlation_id,

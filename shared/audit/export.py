@@ -107,7 +107,7 @@ def _as_written(line: bytes) -> Line | None:
 
 
 def _formatted_anew(line: bytes) -> Line:
-    value = reread(line)
+    value = reread(line.decode())
     content = canonical(value["entry"])
     return Line(int(value["seq"]), bytes.fromhex(value["leaf"]), content, hash_leaf(content))
 

@@ -60,9 +60,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An entry's place in its log."""
+    """The hash of an entry."""
 
-    seq: int
     entry: str
     hash: bytes
 
@@ -136,19 +135,21 @@ def read_unsealed(
     ).all()
 
 
-def insert_leaves(session: Session, project: str, leaves: Sequence[Leaf]) -> None:
+def insert_leaves(session: Session, project: str, first: int, leaves: Sequence[Leaf]) -> None:
+    """Store *leaves* under the numbers from *first* on."""
+    # One value of each kind: arrays of thousands would cost more than their hashes did.
     session.execute(
         text("""
             INSERT INTO spine.audit_leaves (project, seq, entry, hash)
-            SELECT :project, l.seq, l.entry, l.hash
-            FROM unnest(CAST(:seqs AS bigint[]), CAST(:entries AS uuid[]),
-                        CAST(:hashes AS bytea[])) AS l (seq, entry, hash)
+            SELECT :project, :first + n - 1, CAST(entry AS uuid),
+                   substring(CAST(:hashes AS bytea) FROM CAST(n - 1 AS int) * 32 + 1 FOR 32)
+            FROM unnest(string_to_array(:entries, ',')) WITH ORDINALITY AS l (entry, n)
         """),
         {
             "project": project,
-            "seqs": [leaf.seq for leaf in leaves],
-            "entries": [leaf.entry for leaf in leaves],
-            "hashes": [leaf.hash for leaf in leaves],
+            "first": first,
+            "entries": ",".join(leaf.entry for leaf in leaves),
+            "hashes": b"".join(leaf.hash for leaf in leaves),
         },
     )
 

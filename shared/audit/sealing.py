@@ -95,7 +95,7 @@ class Sealer:
             rows = logs.read_unsealed(session, project, head.read, limit=self._batch_rows)
             if rows:
                 leaves, checkpoints = self._extended(project, head, rows)
-                logs.insert_leaves(session, project, leaves)
+                logs.insert_leaves(session, project, head.size, leaves)
                 key = str(self._signer.verifier)
                 logs.insert_checkpoints(session, project, key, checkpoints)
         return len(rows)
@@ -122,7 +122,7 @@ class Sealer:
         leaves, checkpoints = list[Leaf](), list[Signed]()
         for number, row in enumerate(rows, start=1):
             leaf = hash_leaf(canonical_content(row))
-            leaves.append(Leaf(edge.size, row.id, leaf))
+            leaves.append(Leaf(row.id, leaf))
             edge.append(leaf)
             if number % _CHECKPOINT_ROWS == 0 or number == len(rows):
                 checkpoint = Checkpoint(self._origin(project), edge.size, edge.root())
