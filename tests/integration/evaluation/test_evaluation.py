@@ -282,7 +282,7 @@ def test_without_any_answer_fewer_are_asked_for_and_at_last_it_fails(room, model
         before = len(stand_in.requests)
         room.ring()
         sizes.append(sum(path.endswith("/completion") for path, _ in stand_in.requests[before:]))
-    assert sizes == [8, 4, 2]
+    assert sizes == [4, 2, 1]
     found = room.client.get(f"{ROUTE}/{created['id']}").json()
     assert (found["state"], found["verdict"], found["error_code"]) == (
         "failed",
