@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 SECRETS := postgres_password app_password spine_password bus_password cache_password \
-  api_key_pepper receipt_key
+  api_key_pepper receipt_key audit_key
 
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test bench-bus lint format types lock secrets clean
+.PHONY: help install run demo up down status test bench-audit bench-bus lint format types lock secrets clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ else
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses=4 --dist loadfile $(call junit,beside)
 	$(BIN)/python -m pytest -m alone $(call junit,alone)
 endif
+
+bench-audit: $(INSTALLED) ## Measure what the audit log costs and how fast it is checked
+	$(BIN)/python -m tests.bench.audit
 
 bench-bus: $(INSTALLED) ## Commands per second through the spine, beside plain Celery
 	$(BIN)/python -m tests.bench.bus

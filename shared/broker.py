@@ -66,6 +66,8 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
             # Publishes to a lost binding land here instead of vanishing.
             "deadletter_queue": "dead",
         },
+        # What nobody can read is dropped instead of ending one worker after another.
+        "broker_transport": "shared.transport:Transport",
         # A typo in a queue name fails where it is made.
         "task_create_missing_queues": False,
         # Each queue has a key of its own: the default key would bind all of them to one.

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from shared.context import Context
@@ -47,6 +48,8 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
         max_overflow=0,
         pool_pre_ping=True,
         pool_timeout=10,
+        # Errors are logged and stored as reasons; what a statement carries is a project's content.
+        hide_parameters=True,
         connect_args={"options": options, "connect_timeout": 5},
     )
 
@@ -91,7 +94,13 @@ class UnitOfWork:
         return deliveries.emit(self, message, due_in_seconds=due_in_seconds)
 
     def audit(
-        self, action: str, subject: str, *, reason: str = "", facts: dict[str, Any] | None = None
+        self,
+        action: str,
+        subject: str,
+        *,
+        reason: str = "",
+        facts: dict[str, Any] | None = None,
+        personal: dict[str, Any] | None = None,
     ) -> None:
         """
         Append an audit entry, in this transaction.
@@ -101,10 +110,14 @@ class UnitOfWork:
             subject: Id of what it happened to.
             reason: Why, in a sentence.
             facts: Evidence that may be shown to the project; no personal data.
+            personal: What may have to be erased one day, by name. The entry itself holds only a
+                commitment to each value.
         """
         from shared.audit import entries  # noqa: PLC0415 - the entries import this module
 
-        entries.append(self, action, subject, reason=reason, facts=facts or {})
+        entries.append(
+            self, action, subject, reason=reason, facts=facts or {}, personal=personal or {}
+        )
 
 
 class Units:
@@ -119,8 +132,8 @@ class Units:
         A unit of work for `context.project`: commits on a clean exit, rolls back on an error.
 
         Raises:
-            Unavailable: Postgres is away or refused for a passing reason; nothing was written,
-                or, if the connection broke during commit, the outcome has to be looked up.
+            Unavailable: Postgres is away or refused for a passing reason; nothing was written.
+                Under the code `outcome_unknown` the connection broke during the commit.
         """
         with mapped_database_errors(), Session(self.engine, expire_on_commit=False) as session:
             if context.project:
@@ -129,7 +142,21 @@ class Units:
                     {"project": context.project},
                 )
             yield UnitOfWork(session=session, context=context)
-            session.commit()
+            _commit(session)
+
+
+def _commit(session: Session) -> None:
+    try:
+        session.commit()
+    except OperationalError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Unavailable(
+            "The database went away during the commit, so the change may have been made or not. "
+            "Look before you repeat it.",
+            code="outcome_unknown",
+            retry_after=1,
+        ) from error
 
 
 @contextmanager
@@ -137,6 +164,12 @@ def mapped_database_errors() -> Iterator[None]:
     """Turn passing failures of Postgres into `Unavailable`; leave programming errors alone."""
     try:
         yield
+    except PoolTimeoutError as error:
+        raise Unavailable(
+            "All connections to the database are in use; nothing was changed. Repeat in a moment.",
+            code="database_busy",
+            retry_after=1,
+        ) from error
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None) or ""
         if error.connection_invalidated or state.startswith(_TRANSIENT):

@@ -86,6 +86,16 @@ class Conflict(PerpetuneError):
     type = "invalid_request_error"
 
 
+class InProgress(PerpetuneError):
+    """The same request is being carried out; repeat it after Retry-After to get its answer.
+
+    The only 409 there is: here the repetition a client sends by itself is what helps.
+    """
+
+    status = 409
+    type = "invalid_request_error"
+
+
 class TooLarge(PerpetuneError):
     """The body is over the limit; send less."""
 

@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
@@ -122,8 +122,8 @@ def check_scopes(app: FastAPI) -> None:
     Raises:
         Corrupt: Names the route.
     """
-    for route in app.routes:
-        if isinstance(route, APIRoute) and not _is_declared(route.dependant):
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute) and not _is_declared(route.dependant):
             raise Corrupt(
                 f"Route {sorted(route.methods or ())} {route.path} declares no scope; "
                 "add a parameter `caller: Caller = authorised(...)`.",

@@ -6,6 +6,7 @@ SCOPES = frozenset(
     {
         "alerts:read",
         "audit:read",
+        "audit:write",
         "datasets:read",
         "evaluations:read",
         "evaluations:write",

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -27,6 +27,7 @@ from shared.errors import (
     Forbidden,
     Invalid,
     LeaseLost,
+    Missing,
     PerpetuneError,
     Rejected,
     Unauthenticated,
@@ -89,7 +90,7 @@ def task(
     def register(body: Callable[[UnitOfWork, M], None]) -> Callable[[UnitOfWork, M], None]:
         def run(work: Work) -> None:
             with work.finish() as uow:
-                body(uow, message.model_validate(work.delivery.envelope.data))
+                body(uow, message.read(work.delivery.envelope.data))
 
         _register(name, message, run)
         return body
@@ -108,7 +109,7 @@ def phased_task(
 
     def register(body: Callable[[Work, M], None]) -> Callable[[Work, M], None]:
         def run(work: Work) -> None:
-            body(work, message.model_validate(work.delivery.envelope.data))
+            body(work, message.read(work.delivery.envelope.data))
 
         _register(name, message, run)
         return body
@@ -132,12 +133,9 @@ def answer(name: str, delivery_id: str, run: Callable[[Work], None]) -> None:
         delivery = deliveries.peek(uow.session, delivery_id)
     if delivery is None or delivery.task != name:
         return
-    work = Work(units, delivery, delivery.envelope.context(f"task:{name}"))
+    work = Work(units, delivery, Context.root(delivery.project, f"task:{name}"))
     structlog.contextvars.bind_contextvars(
-        task=name,
-        delivery_id=delivery_id,
-        project=delivery.envelope.project,
-        correlation_id=delivery.envelope.correlationid,
+        task=name, delivery_id=delivery_id, project=delivery.project
     )
     started = time.monotonic()
     try:
@@ -147,9 +145,25 @@ def answer(name: str, delivery_id: str, run: Callable[[Work], None]) -> None:
         structlog.contextvars.unbind_contextvars("task", "delivery_id", "project", "correlation_id")
 
 
+def answer_unknown(name: str, delivery_id: str) -> None:
+    """
+    Spend an attempt of a delivery whose task this worker does not have.
+
+    During a deployment a newer worker has it; if there never is one, the attempts run out and
+    the delivery becomes a dead letter instead of being rung for ever.
+    """
+
+    def run(_work: Work) -> None:
+        raise Missing(f"No worker here knows the task {name}.", code="task_unknown")
+
+    answer(name, delivery_id, run)
+
+
 def _attempt(work: Work, run: Callable[[Work], None]) -> str:
     try:
-        run(work)
+        envelope = work.delivery.envelope
+        structlog.contextvars.bind_contextvars(correlation_id=envelope.correlationid)
+        run(replace(work, context=envelope.context(work.context.actor)))
     except LeaseLost:
         return "already_done"
     except _FINAL as error:
@@ -158,7 +172,8 @@ def _attempt(work: Work, run: Callable[[Work], None]) -> str:
         return _retry(work, f"{error.code}: {error.message}", error)
     except Exception as error:  # the boundary: any bug must leave the row in a known state
         log.exception("task_crashed", error=type(error).__name__)
-        return _retry(work, f"{type(error).__name__}: {error}", None)
+        # Of a database error the first line says what; the others quote values.
+        return _retry(work, f"{type(error).__name__}: {error}".partition("\n")[0], None)
     return "done"
 
 
@@ -173,7 +188,8 @@ def _retry(work: Work, why: str, error: PerpetuneError | None) -> str:
 
 def _bury(work: Work, why: str) -> str:
     with work.open() as uow:
-        deliveries.bury(uow.session, work.delivery.id, why)
+        if not deliveries.bury(uow.session, work.delivery.id, why):
+            return "already_done"
         uow.audit("delivery.buried", work.delivery.id, reason=why[:300])
     return "buried"
 

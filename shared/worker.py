@@ -9,12 +9,24 @@ import importlib
 import pkgutil
 import sys
 
+from celery.signals import task_unknown
+from kombu import Message
+
 from shared.broker import ROOM_QUEUES, make_celery
 from shared.logging import configure_logging
 from shared.process import process_settings
+from shared.task import answer_unknown
 
 celery = make_celery(process_settings())
 celery.set_default()
+
+
+def _spend_attempt(message: Message, name: str, **_: object) -> None:
+    """Celery acknowledges what it does not know; the row decides whether it is rung again."""
+    answer_unknown(name, message.decode()[0][0])
+
+
+task_unknown.connect(_spend_attempt)
 
 
 def import_tasks() -> list[str]:

@@ -59,8 +59,13 @@ class EmbeddedServer:
 
 
 @contextlib.contextmanager
-def private_postgres() -> Iterator[EmbeddedServer]:
-    """A Postgres in a temporary folder; gone with everything in it at the end of the block."""
+def private_postgres(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
+    """
+    A Postgres in a temporary folder; gone with everything in it at the end of the block.
+
+    Args:
+        is_durable: Write to disk before answering, as servers in earnest do; for measurements.
+    """
     password = secrets.token_hex(16)
     with _folder() as folder:
         # A server that runs as another user must be able to walk through.
@@ -69,7 +74,7 @@ def private_postgres() -> Iterator[EmbeddedServer]:
         postgres.prepare_cluster(data, password)
 
         def command(port: int) -> list[str]:
-            return postgres.command(data, port, **_THROWAWAY)
+            return postgres.command(data, port, **({} if is_durable else _THROWAWAY))
 
         def url(port: int) -> str:
             return postgres.dsn(port, "postgres", password=password)

@@ -16,7 +16,7 @@ from shared.errors import Conflict
 _SOCKET_PATH_BYTES = 100
 
 # Made once, 32 random bytes each: passwords of the database roles and of the two Valkeys, the key
-# of the HMAC under which API keys are stored, and the key that signs receipts.
+# of the HMAC under which API keys are stored, and the keys that sign receipts and audit logs.
 SECRETS = (
     "postgres_password",
     "app_password",
@@ -25,6 +25,7 @@ SECRETS = (
     "cache_password",
     "api_key_pepper",
     "receipt_key",
+    "audit_key",
 )
 
 

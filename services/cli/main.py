@@ -12,6 +12,7 @@ from services.cli.commands import (
     alerts,
     audit,
     cycles,
+    dead_letters,
     demo,
     events,
     jobs,
@@ -77,7 +78,8 @@ app.command("demo")(demo.demo)
 app.command("cycles")(cycles.cycles)
 app.command("alerts")(alerts.alerts)
 app.command("events")(events.events)
-app.command("audit")(audit.audit)
+app.add_typer(audit.app, name="audit")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(releases.app, name="releases")

@@ -12,6 +12,8 @@ from services.delivery.schemas import (
     CreateSubscription,
     DeadLetter,
     Deleted,
+    Discard,
+    Discarded,
     Replayed,
     Subscription,
     events_of,
@@ -21,11 +23,12 @@ from services.delivery.service import events as feed
 from services.delivery.service import subscriptions as subscribing
 from shared.contracts.envelope import Envelope
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.process import process_settings
 
-router = APIRouter(prefix="/api/v1", tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"], route_class=CreatingRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Reader = Annotated[Caller, authorised("events:read")]
@@ -47,7 +50,7 @@ def events(
 
 
 @router.post("/subscriptions")
-def subscribe(caller: Writer, uow: Unit, body: CreateSubscription) -> Subscription:
+def subscribe(caller: Writer, uow: Creation, body: CreateSubscription) -> Subscription:
     """Push the project's public events into a named queue from now on."""
     row = subscribing.create_subscription(
         uow,
@@ -77,13 +80,26 @@ def unsubscribe(caller: Writer, uow: Unit, subscription_id: str) -> Deleted:
 def list_dead_letters(
     caller: Reader, uow: Unit, after: str | None = None, limit: Limit = 20
 ) -> Page[DeadLetter]:
-    """Deliveries that were given up, latest first."""
+    """Messages that were given up, latest first."""
     rows = dead_letters.list_from(uow.session, after, limit + 1)
     return page_of([DeadLetter.of(row) for row in rows], limit)
 
 
+@router.get("/dead-letters/{dead_letter_id}")
+def retrieve_dead_letter(caller: Reader, uow: Unit, dead_letter_id: str) -> DeadLetter:
+    """One dead letter."""
+    return DeadLetter.of(letters.load_dead_letter(uow, dead_letter_id))
+
+
 @router.post("/dead-letters/{dead_letter_id}/replay")
-def replay(caller: Writer, uow: Unit, dead_letter_id: str) -> Replayed:
+def replay(caller: Writer, uow: Creation, dead_letter_id: str) -> Replayed:
     """Try a dead letter again, with all its attempts."""
     delivery = letters.replay_dead_letter(uow, dead_letter_id)
     return Replayed(id=delivery, dead_letter=dead_letter_id)
+
+
+@router.post("/dead-letters/{dead_letter_id}/discard")
+def discard(caller: Writer, uow: Creation, dead_letter_id: str, body: Discard) -> Discarded:
+    """Give a dead letter up for good; the audit log keeps what it was, and the reason."""
+    letters.discard_dead_letter(uow, dead_letter_id, body.reason)
+    return Discarded(id=dead_letter_id)

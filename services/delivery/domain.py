@@ -44,18 +44,24 @@ class Push:
     cursor: Cursor
 
 
-def free_places(queues: Iterable[str], in_flight: InFlight, window: int) -> dict[str, int]:
+def free_places(
+    queues: Iterable[str], in_flight: InFlight, waiting: Mapping[str, int], window: int
+) -> dict[str, int]:
     """
     Places left in the window of every queue that has some.
 
     Args:
         queues: All queues.
         in_flight: Rung and unfinished deliveries.
-        window: Most of them per queue.
+        waiting: Ringings nobody has fetched yet. Of a queue that nobody serves they outlast the
+            deliveries' time in flight, and would pile up with every ringing again.
+        window: Most of either per queue.
     """
     used: defaultdict[str, int] = defaultdict(int)
     for (queue, _project), count in in_flight.items():
         used[queue] += count
+    for queue, count in waiting.items():
+        used[queue] = max(used[queue], count)
     return {queue: window - used[queue] for queue in queues if used[queue] < window}
 
 

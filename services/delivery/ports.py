@@ -20,6 +20,15 @@ class Bell(Protocol):
         """
         ...
 
+    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """
+        Ringings in each queue that no worker has fetched.
+
+        Raises:
+            Unavailable: The broker does not answer.
+        """
+        ...
+
     def has_lost_memory(self) -> bool:
         """
         Whether the broker lost what it held since `mark_memory`.

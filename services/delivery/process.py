@@ -1,4 +1,4 @@
-"""The delivery process: three loops that know nothing of each other."""
+"""The delivery process: loops that know nothing of each other."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import threading
 from functools import partial
 from types import FrameType
 
-from services.delivery.bootstrap import delivery_settings, make_bell, make_queues
+from services.delivery.bootstrap import delivery_settings, make_bell, make_queues, make_sealer
 from services.delivery.loop import Loop
-from services.delivery.service import pushing, ringing, schedules
+from services.delivery.service import forgetting, pushing, ringing, schedules
+from services.delivery.service.sealing import Sealing
 from services.delivery.settings import DeliverySettings
 from shared.db import Units
 from shared.logging import configure_logging, get_logger
@@ -47,6 +48,8 @@ def make_loops(
     seconds = core.delivery_poll_milliseconds / 1000
     chore_seconds = settings.chore_milliseconds / 1000
 
+    sealing = Sealing(partial(make_sealer, units, core, settings))
+
     def fire_and_bury() -> int:
         return schedules.fire_due(units) + ringing.bury_exhausted(units, core)
 
@@ -59,4 +62,11 @@ def make_loops(
             chore_seconds,
             stop,
         ),
+        Loop(
+            "forget",
+            partial(forgetting.forget_answers, units, settings.idempotency_hours),
+            settings.forget_seconds,
+            stop,
+        ),
+        Loop("seal", sealing.round, settings.seal_milliseconds / 1000, stop),
     ]

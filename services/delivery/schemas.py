@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,13 +62,16 @@ class Deleted(BaseModel):
 
 
 class DeadLetter(BaseModel):
-    """A delivery that was given up."""
+    """A message that was given up."""
 
     id: str
     object: Literal["dead_letter"] = "dead_letter"
+    queue: str
     task: str
-    event: Envelope
+    # What could not be read is shown as it was stored.
+    event: Annotated[Envelope | dict[str, Any], Field(union_mode="left_to_right")]
     reason: str
+    last_error: str | None
     attempts: int
     created_at: int
     buried_at: int
@@ -77,9 +80,11 @@ class DeadLetter(BaseModel):
     def of(cls, letter: Letter) -> Self:
         return cls(
             id=letter.id,
+            queue=letter.queue,
             task=letter.task,
-            event=Envelope.model_validate(letter.envelope),
+            event=letter.envelope,
             reason=letter.reason,
+            last_error=letter.last_error,
             attempts=letter.starts,
             created_at=int(letter.created_at.timestamp()),
             buried_at=int(letter.buried_at.timestamp()),
@@ -92,6 +97,22 @@ class Replayed(BaseModel):
     id: str
     object: Literal["delivery"] = "delivery"
     dead_letter: str
+
+
+class Discard(BaseModel):
+    """Gives a dead letter up for good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=300, description="Kept in the audit log.")
+
+
+class Discarded(BaseModel):
+    """The dead letter is gone; the audit log has what it was."""
+
+    id: str
+    object: Literal["dead_letter"] = "dead_letter"
+    discarded: Literal[True] = True
 
 
 def events_of(envelopes: list[dict[str, Any]]) -> list[Envelope]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
+from pydantic import Field
 
 from shared.settings import BaseServiceSettings
 
@@ -21,3 +23,16 @@ class DeliverySettings(BaseServiceSettings):
     subscriber_hold_seconds: Annotated[float, Ge(1), Le(600)] = 20.0
     # Schedules and subscribers: their periods and patience are longer than a ringing's.
     chore_milliseconds: Annotated[int, Ge(5), Le(5_000)] = 200
+    # How long what is committed may still be changed without a trace.
+    seal_milliseconds: Annotated[int, Ge(50), Le(60_000)] = 1_000
+    # First part of every audit log's origin, and the name its key signs under.
+    audit_name: Annotated[str, Field(pattern=r"^[^\s+/]{1,100}$")] = "perpetune.local"
+    # Where checkpoints go besides the database; `witness` in the home when empty.
+    audit_witness: Path | None = None
+
+    # For so long a request repeated under its idempotency key gets the first one's answer; we
+    # promise a day.
+    idempotency_hours: Annotated[float, Ge(24), Le(8_760)] = 24.0
+    # How often older answers are looked for. At a thousand a round this keeps up with a steady
+    # 16 creations a second, and while there is work the rounds follow each other faster.
+    forget_seconds: Annotated[float, Ge(0.1), Le(3_600)] = 60.0

@@ -19,17 +19,20 @@ from services.evaluation.schemas import (
 )
 from services.evaluation.service import start
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.policy import load_workload
 from shared.process import process_blobs
 
-router = APIRouter(prefix="/api/v1/evaluations")
+router = APIRouter(prefix="/api/v1/evaluations", route_class=CreatingRoute)
 
 
 @router.post("")
 def create_evaluation(
-    caller: Annotated[Caller, authorised("evaluations:write")], uow: Unit, body: CreateEvaluation
+    caller: Annotated[Caller, authorised("evaluations:write")],
+    uow: Creation,
+    body: CreateEvaluation,
 ) -> EvaluationObject:
     """Evaluate a model beside a baseline on the rows of a file; poll it until it has a verdict."""
     order = start.order_from_file(uow, **body.model_dump())

@@ -10,16 +10,17 @@ from fastapi import APIRouter
 from services.feedback import service
 from services.feedback.domain import Label
 from services.feedback.schemas import CreateFeedback, FeedbackObject
-from shared.http import Unit, authorised
+from shared.http import authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.process import process_settings
 
-router = APIRouter()
+router = APIRouter(route_class=CreatingRoute)
 
 
 @router.post("/api/v1/feedback")
 def create_feedback(
-    body: CreateFeedback, caller: Annotated[Caller, authorised("feedback:write")], uow: Unit
+    body: CreateFeedback, caller: Annotated[Caller, authorised("feedback:write")], uow: Creation
 ) -> FeedbackObject:
     """Say how an answer was; its id is the `x-inference-id` header that came with it."""
     recorded = service.record_feedback(

@@ -14,20 +14,22 @@ from services.finetuning.service.ending import cancel_job
 from services.finetuning.settings import finetuning_settings
 from shared.errors import Invalid
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=CreatingRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
+Retries = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 
 
 @router.post("")
 def create(
     caller: Annotated[Caller, authorised("jobs:write")],
-    uow: Unit,
+    uow: Creation,
     body: CreateJobBody,
-    retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
+    retries: Retries = 0,
 ) -> JobObject:
     """Create a job; a request the client marks as repeated gets the job it made before."""
     job = create_job(
@@ -58,9 +60,11 @@ def retrieve(_: Annotated[Caller, authorised("jobs:read")], uow: Unit, job_id: s
 
 
 @router.post("/{job_id}/cancel")
-def cancel(_: Annotated[Caller, authorised("jobs:write")], uow: Unit, job_id: str) -> JobObject:
+def cancel(
+    _: Annotated[Caller, authorised("jobs:write")], uow: Unit, job_id: str, retries: Retries = 0
+) -> JobObject:
     """Cancel a job that has not ended."""
-    return JobObject.of(cancel_job(uow, job_id))
+    return JobObject.of(cancel_job(uow, job_id, is_repetition=retries > 0))
 
 
 @router.get("/{job_id}/events")

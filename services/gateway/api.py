@@ -9,18 +9,19 @@ from fastapi import APIRouter, Query
 from services.gateway import service
 from services.gateway.schemas import CreatedKey, CreateKey, Key
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.process import process_settings
 
-router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=CreatingRoute)
 
 
 @router.post("")
 def create(
-    caller: Annotated[Caller, authorised("keys:write")], uow: Unit, body: CreateKey
+    caller: Annotated[Caller, authorised("keys:write")], uow: Creation, body: CreateKey
 ) -> CreatedKey:
-    """Make a key with some of the caller's own scopes."""
+    """Make a key with some of the caller's own scopes; a repetition does not show it again."""
     pepper = process_settings().secret("api_key_pepper").get_secret_value()
     row, key = service.create_key(
         uow,

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from services.gateway import operations
 from services.gateway.description import describe
 from services.gateway.doorkeeper import Doorkeeper
-from services.gateway.metrics import Measured, Metrics
+from services.gateway.metrics import Measured, Metrics, RoomCollector
 from services.gateway.rooms import enter_lifespans, find_rooms
 from services.gateway.settings import GatewaySettings
 from shared.db import Units
 from shared.http import RequestBoundary, check_scopes, make_api
+from shared.idempotency import check_creations
 from shared.keys import KEYS_QUERY, KeyRing, StoredKey, keys_from_rows
 from shared.settings import CoreSettings
 from shared.snapshots import Snapshot
@@ -35,7 +36,8 @@ def make_app(
         spine: Of the role `spine`, for snapshots.
 
     Raises:
-        Corrupt: A route declares neither a scope nor that it is public.
+        Corrupt: A route declares neither a scope nor that it is public, or creates something
+            without honouring idempotency keys.
         Missing: The pepper of the API keys is not set.
     """
     snapshot: Snapshot[dict[str, StoredKey]] = Snapshot(
@@ -59,10 +61,12 @@ def make_app(
     for room in rooms:
         app.include_router(room.router)
     check_scopes(app)
+    check_creations(app)
     app.state.spine = spine
     app.state.snapshot = snapshot
     app.state.snapshot_fresh_seconds = settings.snapshot_fresh_seconds
     app.state.metrics = Metrics()
+    app.state.metrics.registry.register(RoomCollector(app, rooms))
     _describe_once(app)
     _guard(app, settings, keys)
     return app

@@ -19,10 +19,13 @@ from shared.ids import Project
 from shared.keys import StoredKey
 from shared.logging import get_logger
 from shared.snapshots import Snapshot
+from shared.spine import figures
 
 log = get_logger(__name__)
 router = APIRouter(tags=["operations"])
 
+# Dead letters of the queue door lie in no queue of ours.
+_QUEUES = (*ROOM_QUEUES, "inference.door")
 _OPERATOR = Context.root(Project(""), "process:gateway")
 
 
@@ -55,15 +58,20 @@ def readyz(_public: Annotated[None, public()], request: Request, response: Respo
 
 @router.get("/metrics", response_class=Response)
 def metrics(_public: Annotated[None, public()], request: Request) -> Response:
-    """Prometheus metrics; backlogs are left as they were while Postgres is away."""
+    """Prometheus metrics; the spine's are left as they were while Postgres is away."""
     state = request.app.state
     instruments = cast("Metrics", state.metrics)
     instruments.snapshot_age.set(state.snapshot.age_seconds)
     try:
         with cast("Units", state.spine).open(_OPERATOR) as uow:
-            instruments.record_backlogs(repository.list_backlogs(uow.session, ROOM_QUEUES))
+            instruments.spine.record_backlogs(figures.list_backlogs(uow.session, _QUEUES))
+            instruments.spine.record_leases(figures.list_leases(uow.session))
+            instruments.spine.record_tables(figures.list_tables(uow.session))
     except Unavailable as error:
-        log.warning("backlogs_unknown", reason=error.message)
+        log.warning("spine_unknown", reason=error.message)
+        instruments.database_up.set(0)
+    else:
+        instruments.database_up.set(1)
     return Response(generate_latest(instruments.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -100,37 +99,6 @@ def revoke_key(session: Session, key_id: str) -> bool:
         {"key_id": key_id},
     )
     return revoked.one_or_none() is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits in one queue, over all projects."""
-
-    queue: str
-    due: int
-    oldest_seconds: float
-    dead: int
-
-
-def list_backlogs(session: Session, queues: Sequence[str]) -> list[Backlog]:
-    """The backlog of each of *queues*, as the role `spine`.
-
-    Cost: O(unfinished deliveries + dead letters).
-    """
-    rows = session.execute(
-        text("""
-            SELECT name, coalesce(due.count, 0), coalesce(due.oldest, 0), coalesce(dead.count, 0)
-            FROM unnest(CAST(:queues AS text[])) AS name
-            LEFT JOIN (SELECT queue, count(*) AS count,
-                              extract(epoch FROM now() - min(due_at)) AS oldest
-                       FROM spine.deliveries WHERE due_at <= now() GROUP BY queue) AS due
-                ON due.queue = name
-            LEFT JOIN (SELECT queue, count(*) AS count FROM spine.dead_letters
-                       GROUP BY queue) AS dead ON dead.queue = name
-        """),
-        {"queues": list(queues)},
-    )
-    return [Backlog(row[0], int(row[1]), float(row[2]), int(row[3])) for row in rows]
 
 
 def ping(session: Session) -> None:

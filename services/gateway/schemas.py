@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.repository import KeyRow
+from shared.idempotency import ShownOnce
 
 
 class CreateKey(BaseModel):
@@ -48,6 +49,6 @@ class Key(BaseModel):
 
 
 class CreatedKey(Key):
-    """The new key; `key` is shown this once."""
+    """The new key; `key` is shown this once, and null in the answer to a repetition."""
 
-    key: str
+    key: Annotated[str | None, ShownOnce()]

@@ -48,7 +48,9 @@ def create_key(
         created_by=uow.context.actor,
         expires_at=domain.expiry(uow.now, expires_in_days),
     )
-    uow.audit("key.created", key_id, facts={"name": name, "scopes": sorted(granted)})
+    # Keys are often named after the person who holds them.
+    facts, personal = {"scopes": sorted(granted)}, {"name": name}
+    uow.audit("key.created", key_id, facts=facts, personal=personal)
     stored = repository.find_key(uow.session, key_id)
     if stored is None:
         raise Corrupt("A key that was just stored is not there.", code="key_not_stored")

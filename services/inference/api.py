@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client.metrics_core import Metric
 from starlette.types import Receive, Scope, Send
 
+from services.inference import figures
 from services.inference.bootstrap import Inference, open_inference
 from services.inference.core import Answer, StreamedAnswer
 from services.inference.jobs import Job, Origin, chat_job, completion_job
@@ -31,6 +33,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_inference() as inference:
         app.state.inference = inference
         yield
+
+
+def measure(app: FastAPI) -> Iterable[Metric]:
+    """What the gateway's metrics show of this room; nothing before it is open."""
+    inference: Inference | None = getattr(app.state, "inference", None)
+    return figures.measure(inference.shipper) if inference and inference.shipper else ()
 
 
 @router.post("/v1/chat/completions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,11 +42,12 @@ SYSTEM = Context.root(Project(""), "process:inference")
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What a door needs."""
+    """What a door needs; without a shipper, records stay in the spool."""
 
     core: Core
     embeddings: Embeddings
     settings: InferenceSettings
+    shipper: Shipper | None = None
 
 
 def make_inference(
@@ -80,18 +81,20 @@ async def open_inference() -> AsyncIterator[Inference]:
     async with AsyncExitStack() as stack:
         router = await asyncio.to_thread(_start_router, core, stack)
         await asyncio.to_thread(_warm_up)
-        recorder = Recorder(await _start_spool(core, settings, stack), receipt_key(core))
+        shipper = await _start_shipper(core, settings, stack)
+        recorder = Recorder(shipper.spool, receipt_key(core))
         serving = AsyncServingClient(core.serving_url)
         stack.push_async_callback(serving.close)
         http = await stack.enter_async_context(make_http())
         blobs = process_blobs()
-        yield make_inference(
+        inference = make_inference(
             settings,
             router=router,
             upstream=LlamaUpstream(Residence(serving, blobs), http),
             scoring=ServingScoring(serving, blobs, AdapterFolders(core.home / "adapters")),
             recorder=recorder,
         )
+        yield replace(inference, shipper=shipper)
 
 
 def receipt_key(core: CoreSettings) -> bytes:
@@ -145,9 +148,9 @@ def _start_router(core: CoreSettings, stack: AsyncExitStack) -> Router:
     return Router(routes, models)
 
 
-async def _start_spool(
+async def _start_shipper(
     core: CoreSettings, settings: InferenceSettings, stack: AsyncExitStack
-) -> Spool:
+) -> Shipper:
     spool = Spool(
         core.home / "spool" / "inference",
         segment_bytes=settings.spool_segment_bytes,
@@ -162,7 +165,7 @@ async def _start_spool(
     shipper.start()
     stack.callback(spool.close)
     stack.push_async_callback(asyncio.to_thread, shipper.stop)
-    return spool
+    return shipper
 
 
 def _warm_up() -> None:

@@ -7,6 +7,7 @@ sent from its beginning.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -41,8 +42,27 @@ class Shipper:
         self._period = period_seconds
         self._rows = rows
         self._offsets: dict[Path, int] = {}
+        self._caught_up = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+
+    @property
+    def spool(self) -> Spool:
+        """What is shipped."""
+        return self._spool
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of this process that Postgres does not have yet."""
+        paths = {segment.path for segment in self._spool.segments()}
+        # Another thread ships meanwhile; its offsets are copied, not walked.
+        shipped = sum(end for path, end in dict(self._offsets).items() if path in paths)
+        return max(0, self._spool.waiting_bytes - shipped)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long something has been waiting, at most; 0 when nothing waits."""
+        return time.monotonic() - self._caught_up if self.waiting_bytes else 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -64,6 +84,7 @@ class Shipper:
             self._ship_file(segment.path)
             if not segment.is_open:
                 self._finish(segment.path)
+        self._caught_up = time.monotonic()
 
     def adopt(self) -> None:
         """
@@ -91,7 +112,7 @@ class Shipper:
             if adopts:
                 self.adopt()
         except (Unavailable, OSError) as error:
-            waiting = self._spool.waiting_bytes
+            waiting = self.waiting_bytes
             _log.warning("records_waiting", waiting_bytes=waiting, reason=str(error))
 
     def _ship_file(self, path: Path, *, is_final: bool = False) -> None:

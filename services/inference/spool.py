@@ -72,9 +72,15 @@ class Spool:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that are not known to be in Postgres yet."""
+        """Bytes of the files of this process; some lines of the current one may be shipped."""
         with self._mutex:
             return sum(self._waiting.values())
+
+    def folder_bytes(self) -> tuple[int, int]:
+        """Bytes of all processes' files on this host, and of the lines that were put aside."""
+        sizes = {path.stem: _size(path) for path in self._folder.glob("*.jsonl")}
+        poisoned = sizes.pop(_POISON, 0)
+        return sum(sizes.values()), poisoned
 
     def rotate(self) -> None:
         """Close the current file, unless it is empty, and begin a new one."""
@@ -147,6 +153,13 @@ class Spool:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self.boot}-{number:08d}.jsonl"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # shipped a moment ago
+        return 0
 
 
 def _lock(path: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import FormData, UploadFile
@@ -56,12 +56,18 @@ _UPLOAD_BODY = {
 
 @router.post("/v1/files", openapi_extra=_UPLOAD_BODY)
 async def create_file(
-    request: Request, caller: Annotated[Caller, authorised("files:write")]
+    request: Request,
+    caller: Annotated[Caller, authorised("files:write")],
+    retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
 ) -> FileObject:
-    """Upload a file. The key is checked before the body is read; the body goes to disk."""
+    """
+    Upload a file. The key is checked before the body is read; the body goes to disk.
+
+    A request the client marks as repeated gets the file it made before.
+    """
     del caller  # the dependency has done its work
     async with request.form(max_files=1, max_fields=8) as form:
-        upload, content = _upload_of(form)
+        upload, content = _upload_of(form, is_repetition=retries > 0)
         limit = (
             settings.max_training_file_bytes
             if upload.purpose == "fine-tune"
@@ -75,6 +81,7 @@ async def create_file(
             upload,
             content.file,
             max_bytes=limit,
+            retry_window_seconds=settings.retry_window_seconds,
         )
     return _file(row)
 
@@ -150,7 +157,7 @@ def retrieve_dataset(
     return found.model_copy(update={"findings": _findings(uow, dataset_id)})
 
 
-def _upload_of(form: FormData) -> tuple[Upload, UploadFile]:
+def _upload_of(form: FormData, *, is_repetition: bool) -> tuple[Upload, UploadFile]:
     content, purpose = form.get("file"), form.get("purpose")
     if not isinstance(purpose, str):
         raise Invalid(
@@ -165,6 +172,7 @@ def _upload_of(form: FormData) -> tuple[Upload, UploadFile]:
         purpose=purpose,
         filename=content.filename or "upload",
         expires_after_seconds=int(str(seconds)) if seconds is not None else None,
+        is_repetition=is_repetition,
     )
     return upload, content
 

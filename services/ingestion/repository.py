@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from sqlmodel import col, select
 
 from services.ingestion.domain.findings import Finding
@@ -18,6 +19,33 @@ def add_file(uow: UnitOfWork, row: FileRow) -> None:
     uow.session.add(row)
     uow.session.flush()
     uow.session.refresh(row)
+
+
+def lock_content(uow: UnitOfWork, digest: str) -> None:
+    """Let uploads of the same bytes pass one by one: a repetition may overtake the first."""
+    uow.session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+        {"key": f"ingestion.receive:{uow.project}:{digest}"},
+    )
+
+
+def find_twin(uow: UnitOfWork, row: FileRow, window_seconds: float) -> FileRow | None:
+    """The newest file of the same upload within the window; the caller holds the lock."""
+    lifetime = row.expires_at - row.created_at if row.expires_at else None
+    return uow.session.exec(
+        select(FileRow)
+        .where(
+            FileRow.project == row.project,
+            FileRow.digest == row.digest,
+            FileRow.purpose == row.purpose,
+            FileRow.filename == row.filename,
+            col(FileRow.deleted_at).is_(None),
+            (col(FileRow.expires_at) - col(FileRow.created_at)).is_not_distinct_from(lifetime),
+            col(FileRow.created_at) > uow.now - timedelta(seconds=window_seconds),
+        )
+        .order_by(col(FileRow.seq).desc())
+        .limit(1)
+    ).one_or_none()
 
 
 def load_file(uow: UnitOfWork, file_id: str) -> FileRow:

@@ -31,11 +31,13 @@ class Upload:
         purpose: One of OpenAI's upload purposes.
         filename: A label, never a path.
         expires_after_seconds: 3,600 to 2,592,000, or None to keep it.
+        is_repetition: The client says that it sent this before.
     """
 
     purpose: str
     filename: str
     expires_after_seconds: int | None = None
+    is_repetition: bool = False
 
     def validate(self) -> None:
         """
@@ -66,9 +68,12 @@ def receive_file(
     content: IO[bytes],
     *,
     max_bytes: int,
+    retry_window_seconds: float,
 ) -> FileRow:
     """
     Store the bytes, then the row, and ask for the checks. A blob without a row is harmless.
+
+    A repetition gets the file it made before, if its first attempt came so far.
 
     Raises:
         Invalid: A field is wrong.
@@ -78,24 +83,31 @@ def receive_file(
     size = _Size(max_bytes)
     digest = blobs.put_stream(context.project, size.counted(content))
     with units.open(context) as uow:
-        row = FileRow(
-            id=new_id("file-"),
-            project=uow.project,
-            purpose=upload.purpose,
-            filename=upload.filename,
-            bytes=size.seen,
-            digest=digest,
-            status="uploaded",
-            expires_at=(
-                uow.now + timedelta(seconds=upload.expires_after_seconds)
-                if upload.expires_after_seconds
-                else None
-            ),
-        )
+        row = _new_file(uow, upload, digest, size.seen)
+        repository.lock_content(uow, digest)
+        if upload.is_repetition:
+            twin = repository.find_twin(uow, row, retry_window_seconds)
+            if twin is not None:
+                return twin
         repository.add_file(uow, row)
         uow.emit(FileUploaded(file_id=row.id, purpose=row.purpose, digest=digest, bytes=row.bytes))
         uow.audit("file.uploaded", row.id, facts={"bytes": row.bytes, "digest": digest})
     return row
+
+
+def _new_file(uow: UnitOfWork, upload: Upload, digest: Digest, size: int) -> FileRow:
+    seconds = upload.expires_after_seconds
+    return FileRow(
+        id=new_id("file-"),
+        project=uow.project,
+        purpose=upload.purpose,
+        filename=upload.filename,
+        bytes=size,
+        digest=digest,
+        status="uploaded",
+        created_at=uow.now,
+        expires_at=uow.now + timedelta(seconds=seconds) if seconds else None,
+    )
 
 
 def check_file(uow: UnitOfWork, blobs: BlobStore, command: FileUploaded) -> None:

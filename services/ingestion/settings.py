@@ -19,3 +19,7 @@ class IngestionSettings(BaseServiceSettings):
     max_file_bytes: Annotated[int, Ge(1024), Le(8 << 30)] = 512 << 20
     # A training file is checked and counted within one task of at most 15 s, at about 2 MiB/s.
     max_training_file_bytes: Annotated[int, Ge(1024), Le(512 << 20)] = 16 << 20
+
+    # A repeated upload within this time, marked as such by the client, is answered with the first
+    # one's file. The openai client gives up a request after 600 s and repeats it twice.
+    retry_window_seconds: Annotated[float, Ge(0), Le(86_400)] = 1800.0

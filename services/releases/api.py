@@ -20,11 +20,12 @@ from services.releases.schemas import (
 )
 from services.releases.service import canary, models, settle, start
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.policy import load_workload
 
-router = APIRouter()
+router = APIRouter(route_class=CreatingRoute)
 
 ModelReader = Annotated[Caller, authorised("models:read")]
 ModelWriter = Annotated[Caller, authorised("models:write")]
@@ -53,7 +54,7 @@ def delete_model(_: ModelWriter, uow: Unit, model: str) -> ModelDeleted:
 
 
 @router.post("/api/v1/releases", tags=["releases"], status_code=201)
-def create_release(_: Writer, uow: Unit, body: CreateRelease) -> ReleaseView:
+def create_release(_: Writer, uow: Creation, body: CreateRelease) -> ReleaseView:
     """Put a model before a workload's traffic: gated now, a canary once it is loaded."""
     row = start.request_release(
         uow,
@@ -101,7 +102,7 @@ def recompute_release(_: Reader, uow: Unit, release_id: str) -> RecomputationVie
 
 
 @router.post("/api/v1/releases/{release_id}/rollback", tags=["releases"])
-def roll_back_release(_: Writer, uow: Unit, release_id: str, body: RollBack) -> ReleaseView:
+def roll_back_release(_: Writer, uow: Creation, release_id: str, body: RollBack) -> ReleaseView:
     """Take a release back; a live one gives way to the one before it."""
     row = settle.roll_back(uow, release_id, body.reason)
     return ReleaseView.of(row, neighbours.name_workloads(uow), uow.now)

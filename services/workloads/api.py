@@ -12,11 +12,12 @@ from services.workloads.schemas import CreateWorkload, CycleView, RequestCycle, 
 from services.workloads.service import cycles, workloads
 from shared.errors import Missing
 from shared.http import Unit, authorised
+from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.policy import Policy
 
-router = APIRouter(prefix="/api/v1", tags=["workloads"])
+router = APIRouter(prefix="/api/v1", tags=["workloads"], route_class=CreatingRoute)
 
 Reader = Annotated[Caller, authorised("workloads:read")]
 Writer = Annotated[Caller, authorised("workloads:write")]
@@ -24,7 +25,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/workloads", status_code=201)
-def create_workload(_: Writer, uow: Unit, body: CreateWorkload) -> WorkloadView:
+def create_workload(_: Writer, uow: Creation, body: CreateWorkload) -> WorkloadView:
     """Create a workload; its base model answers under its name within a second or two."""
     row = workloads.create_workload(
         uow,
@@ -62,7 +63,9 @@ def list_cycles(
 
 
 @router.post("/workloads/{name:path}/cycles", status_code=201)
-def request_cycle(_: Writer, uow: Unit, name: str, body: RequestCycle | None = None) -> CycleView:
+def request_cycle(
+    _: Writer, uow: Creation, name: str, body: RequestCycle | None = None
+) -> CycleView:
     """Start a retraining by hand; it waits for corrections as the policy says."""
     return CycleView.of(cycles.request_cycle(uow, name, body.reason if body else ""))
 

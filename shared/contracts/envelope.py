@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.context import Context
 from shared.errors import Corrupt
@@ -28,6 +28,16 @@ class Message(BaseModel):
 
     type: ClassVar[str]
     public: ClassVar[bool] = False
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """
+        The message in an envelope's `data`.
+
+        Raises:
+            Corrupt: It is not one of this type; the error quotes nothing of it.
+        """
+        return _read(cls, data)
 
     @property
     def subject(self) -> str:
@@ -90,6 +100,16 @@ class Envelope(BaseModel):
             )
         return envelope
 
+    @classmethod
+    def read(cls, stored: object) -> Self:
+        """
+        The envelope in a stored JSON object.
+
+        Raises:
+            Corrupt: It is not one; the error quotes nothing of it.
+        """
+        return _read(cls, stored)
+
     def context(self, actor: str) -> Context:
         """The context in which a consumer of this envelope acts."""
         return Context(
@@ -98,3 +118,19 @@ class Envelope(BaseModel):
             correlation_id=self.correlationid,
             causation_id=self.id,
         )
+
+
+_Read = TypeVar("_Read", bound=BaseModel)
+
+
+def _read(kind: type[_Read], value: object) -> _Read:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        # Reasons are stored and logged; what a message says belongs to its project alone.
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Corrupt(
+            f"{kind.__name__} cannot be read{where and f' at {where}'}: {first['msg']}.",
+            code="message_unreadable",
+        ) from None

@@ -7,12 +7,12 @@ of its effect. So a message that arrives twice, late or forged finds no row and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from shared.contracts.envelope import Envelope, Message
-from shared.ids import DeliveryId, uuid7
+from shared.ids import DeliveryId, Project, uuid7
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -33,13 +33,27 @@ _PUBLISH = text("""
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message for one consumer."""
+    """
+    One message for one consumer.
+
+    Attributes:
+        stored: The envelope as it lies in the row.
+    """
 
     id: DeliveryId
+    project: Project
     queue: str
     task: str
     starts: int
-    envelope: Envelope
+    stored: dict[str, Any]
+
+    @property
+    def envelope(self) -> Envelope:
+        """
+        Raises:
+            Corrupt: The row holds something else.
+        """
+        return Envelope.read(self.stored)
 
 
 def emit(uow: UnitOfWork, message: Message, *, due_in_seconds: float = 0.0) -> str:
@@ -87,7 +101,9 @@ def take(session: Session, delivery_id: str) -> Delivery | None:
         None when it is done already, or when another worker holds it right now.
     """
     row = session.execute(
-        text("SELECT id, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))"),
+        text("""
+            SELECT id, project, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))
+        """),
         {"id": delivery_id},
     ).one_or_none()
     return None if row is None or row.id is None else _delivery(row)
@@ -96,7 +112,9 @@ def take(session: Session, delivery_id: str) -> Delivery | None:
 def peek(session: Session, delivery_id: str) -> Delivery | None:
     """The row without taking it; None when it is done. Records a start when rung again."""
     row = session.execute(
-        text("SELECT id, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))"),
+        text("""
+            SELECT id, project, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))
+        """),
         {"id": delivery_id},
     ).one_or_none()
     return None if row is None or row.id is None else _delivery(row)
@@ -110,19 +128,35 @@ def defer(session: Session, delivery_id: str, seconds: float, error: str) -> Non
     )
 
 
-def bury(session: Session, delivery_id: str, reason: str) -> None:
-    """Turn the row into a dead letter."""
+def bury(session: Session, delivery_id: str, reason: str) -> bool:
+    """
+    Turn the row into a dead letter.
+
+    Returns:
+        False when there was no row any more: it was done, or buried by another worker.
+    """
     session.execute(
         text("SELECT spine.bury(CAST(:id AS uuid), :reason)"),
         {"id": delivery_id, "reason": reason[:500]},
+    )
+    # Both instants are the beginning of a transaction, so the letter is of this one or of none.
+    return bool(
+        session.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM spine.dead_letters "
+                "WHERE id = CAST(:id AS uuid) AND buried_at = now())"
+            ),
+            {"id": delivery_id},
+        ).scalar_one()
     )
 
 
 def _delivery(row: object) -> Delivery:
     return Delivery(
         id=DeliveryId(str(row.id)),  # type: ignore[attr-defined]  # a Row has its columns
+        project=Project(row.project),  # type: ignore[attr-defined]  # as above
         queue=row.queue,  # type: ignore[attr-defined]  # as above
         task=row.task,  # type: ignore[attr-defined]  # as above
         starts=row.starts,  # type: ignore[attr-defined]  # as above
-        envelope=Envelope.model_validate(row.envelope),  # type: ignore[attr-defined]  # as above
+        stored=row.envelope,  # type: ignore[attr-defined]  # as above
     )

@@ -131,10 +131,10 @@ def measure(arm: str, processes: int, commands: int, database_url: str, bus_url:
         )
         stack = Stack(settings, effects)
         with running(stack, arm, processes), sender(stack, arm) as send:
-            warm_up = [f"w{number}" for number in range(WARM_UP)]
+            warm_up = new_numbers(WARM_UP)
             emit(send, warm_up)
             await_effects(stack, warm_up)
-            numbers = [str(number) for number in range(commands)]
+            numbers = new_numbers(commands)
             began = time.monotonic()
             emit(send, numbers)
             seconds = max(await_effects(stack, numbers).values()) - began
@@ -142,6 +142,11 @@ def measure(arm: str, processes: int, commands: int, database_url: str, bus_url:
     databases.drop_database(owner)
     cuts = statistics.quantiles(waits, n=100)
     return Result(arm, processes, commands / seconds, cuts[49] * 1000, cuts[98] * 1000)
+
+
+def new_numbers(count: int) -> list[str]:
+    """In the form of a delivery's id: workers hear nothing else."""
+    return [str(uuid7()) for _ in range(count)]
 
 
 def emit(send: Send, numbers: list[str]) -> None:
@@ -163,9 +168,9 @@ def emit(send: Send, numbers: list[str]) -> None:
 def latencies(stack: Stack, send: Send) -> list[float]:
     """Seconds from commit to effect of single commands, with nothing else under way."""
     sent = {}
-    for number in range(LATENCY_COMMANDS):
-        send(f"l{number}")
-        sent[f"l{number}"] = time.monotonic()
+    for number in new_numbers(LATENCY_COMMANDS):
+        send(number)
+        sent[number] = time.monotonic()
         time.sleep(LATENCY_PAUSE_SECONDS)
     seen = await_effects(stack, list(sent))
     return [max(0.0, seen[number] - at) for number, at in sent.items()]

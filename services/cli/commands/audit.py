@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
+from services.cli.commands import audit_proofs
 from services.cli.connection import Connection
 from services.cli.output import AsJson, write_rows
+
+app = typer.Typer(invoke_without_command=True)
+app.command("export")(audit_proofs.export)
+app.command("key")(audit_proofs.key)
+app.command("verify")(audit_proofs.verify)
+app.command("prove")(audit_proofs.prove)
 
 _COLUMNS = ("created_at", "actor", "action", "subject", "reason")
 
 
+@app.callback()
 def audit(
     ctx: typer.Context,
     subject: Annotated[str | None, typer.Option(help="Id of what it is about.")] = None,
@@ -24,7 +32,9 @@ def audit(
     oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List audit entries: who did what to which thing, when and why."""
+    """List audit entries, and show that nobody changed them."""
+    if ctx.invoked_subcommand:
+        return
     connection: Connection = ctx.obj
     rows = connection.get(
         "audit",

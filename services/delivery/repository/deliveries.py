@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.delivery.domain import Due
-from shared.contracts.envelope import Envelope
+from shared.ids import Project
 
 # One ringer at a time makes the window exact; a second one passes its turn.
 _RINGER_LOCK = 7_316_003
@@ -52,9 +52,9 @@ class Exhausted:
     """A delivery whose attempts all ended without a word."""
 
     id: str
+    project: Project
     starts: int
     last_error: str | None
-    envelope: Envelope
 
 
 def is_ringer(session: Session) -> bool:
@@ -138,14 +138,14 @@ def list_exhausted(session: Session, *, attempts: int, again_seconds: float) -> 
     """Deliveries whose last start cannot be running any more; locked for this transaction."""
     rows = session.execute(
         text("""
-            SELECT CAST(id AS text), starts, last_error, envelope FROM spine.deliveries
+            SELECT CAST(id AS text), project, starts, last_error FROM spine.deliveries
             WHERE starts > 0 AND starts >= :attempts
               AND (rung_at IS NULL OR rung_at < now() - make_interval(secs => :again))
             ORDER BY starts LIMIT 100 FOR UPDATE SKIP LOCKED
         """),
         {"attempts": attempts, "again": again_seconds},
     )
-    return [Exhausted(row[0], row[1], row[2], Envelope.model_validate(row[3])) for row in rows]
+    return [Exhausted(*row) for row in rows]
 
 
 def is_unfinished(session: Session, project: str, tasks: Sequence[str], key: str) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.contracts.envelope import Envelope
 
-
-def take_due(session: Session, limit: int) -> list[Envelope]:
+def take_due(session: Session, limit: int) -> list[dict[str, Any]]:
     """
-    Due schedules, moved on to their next instant; each to one caller only.
+    Envelopes of due schedules, moved on to their next instant; each to one caller only.
 
     Periods that passed meanwhile are skipped: a fold that was missed is made up by the next one.
     """
@@ -26,4 +26,4 @@ def take_due(session: Session, limit: int) -> list[Envelope]:
         """),
         {"limit": limit},
     )
-    return [Envelope.model_validate(row[0]) for row in rows]
+    return [row[0] for row in rows]

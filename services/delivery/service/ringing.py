@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.delivery import domain
 from services.delivery.domain import Due
 from services.delivery.ports import Bell
@@ -39,18 +41,19 @@ def ring_due(units: Units, bell: Bell, settings: CoreSettings) -> int:
             forgotten = rows.unmark_all(uow.session)
         bell.mark_memory()
         log.warning("bus_was_wiped", deliveries=forgotten)
+    waiting = bell.waiting(ROOM_QUEUES)
     with units.open(EVERY_PROJECT) as uow:
-        chosen = _mark_next(uow, settings)
+        chosen = _mark_next(uow, settings, waiting)
     _ring(units, bell, chosen)
     return len(chosen)
 
 
-def _mark_next(uow: UnitOfWork, settings: CoreSettings) -> list[Due]:
+def _mark_next(uow: UnitOfWork, settings: CoreSettings, waiting: Mapping[str, int]) -> list[Due]:
     if not rows.is_ringer(uow.session):
         return []
     again = settings.ring_again_seconds
     in_flight = rows.count_in_flight(uow.session, again)
-    places = domain.free_places(ROOM_QUEUES, in_flight, settings.ring_window)
+    places = domain.free_places(ROOM_QUEUES, in_flight, waiting, settings.ring_window)
     due = rows.list_due(
         uow.session, places, again_seconds=again, attempts=settings.delivery_attempts
     )
@@ -89,6 +92,6 @@ def bury_exhausted(units: Units, settings: CoreSettings) -> int:
                 f"last error: {one.last_error or 'none, the worker was killed'}"
             )
             deliveries.bury(uow.session, one.id, reason)
-            theirs = UnitOfWork(uow.session, one.envelope.context(ACTOR))
+            theirs = UnitOfWork(uow.session, Context.root(one.project, ACTOR))
             theirs.audit("delivery.buried", one.id, reason=reason[:300])
     return len(exhausted)

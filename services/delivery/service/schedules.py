@@ -8,6 +8,7 @@ from services.delivery.service.ringing import ACTOR, EVERY_PROJECT
 from shared.contracts.catalogue import BY_TYPE, consumers_of
 from shared.contracts.envelope import Envelope, Message
 from shared.db import UnitOfWork, Units
+from shared.errors import Corrupt
 from shared.logging import get_logger
 
 log = get_logger(__name__)
@@ -24,18 +25,23 @@ def fire_due(units: Units) -> int:
     """
     with units.open(EVERY_PROJECT) as uow:
         due = schedules.take_due(uow.session, _BATCH)
-        for envelope in due:
-            _fire(UnitOfWork(uow.session, envelope.context(ACTOR)), envelope)
+        for stored in due:
+            try:
+                _fire(uow, Envelope.read(stored))
+            except Corrupt as error:
+                # Written by another release; it must not stop the schedules beside it.
+                log.error("schedule_unreadable", reason=error.message)  # noqa: TRY400 - no trace
     return len(due)
 
 
-def _fire(uow: UnitOfWork, envelope: Envelope) -> None:
+def _fire(every: UnitOfWork, envelope: Envelope) -> None:
     kind = BY_TYPE.get(envelope.type)
     if kind is None:
         # Left by a newer release; the older one cannot know what it means.
         log.error("schedule_of_unknown_type", type=envelope.type, subject=envelope.subject)
         return
-    message = kind.model_validate(envelope.data)
+    message = kind.read(envelope.data)
+    uow = UnitOfWork(every.session, envelope.context(ACTOR))
     if not _is_underway(uow, message):
         uow.emit(message)
 

@@ -13,9 +13,11 @@ from shared.spine import leases
 LEASE_KIND = "finetuning.job"
 
 
-def cancel_job(uow: UnitOfWork, job_id: str) -> Job:
+def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> Job:
     """
     Cancel a job; its trainer, if it has one, loses the lease and stops.
+
+    A repetition of the request finds its own work done, which is no error.
 
     Raises:
         Missing: The project has no such job.
@@ -27,9 +29,11 @@ def cancel_job(uow: UnitOfWork, job_id: str) -> Job:
     if not repository.move_job(
         uow, job_id, State.CANCELLED, finished_at=uow.now, estimated_finish=None
     ):
+        ended = repository.load_job(uow, job_id)
+        if is_repetition and ended.state == State.CANCELLED:
+            return ended
         raise Conflict(
-            f"Job '{job_id}' is {repository.load_job(uow, job_id).state} and cannot be cancelled "
-            "any more.",
+            f"Job '{job_id}' is {ended.state} and cannot be cancelled any more.",
             code="job_not_cancellable",
         )
     repository.add_event(uow, job_id, "The job was cancelled")

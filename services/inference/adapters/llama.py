@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from math import isfinite
 from typing import Any
 
 import httpx2
@@ -56,10 +57,10 @@ class LlamaUpstream:
                     await response.aread()
                     raise refusal(response, served.model)
                 tops = sampling.top_logprobs or 0
-                bodies = _bodies(response, is_streamed=is_streamed)
-                async with aclosing(bodies):
-                    async for body in bodies:
-                        yield read_piece(body, tops)
+                pieces = _pieces(response, tops, is_streamed=is_streamed)
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        yield piece
             finally:
                 await response.aclose()
         except httpx2.HTTPError as error:
@@ -116,23 +117,31 @@ def request_body(prompt: Sequence[int], sampling: Sampling, *, is_streamed: bool
     return body
 
 
-async def _bodies(
-    response: httpx2.Response, *, is_streamed: bool
-) -> AsyncGenerator[dict[str, Any], None]:
+async def _pieces(
+    response: httpx2.Response, top_logprobs: int, *, is_streamed: bool
+) -> AsyncGenerator[Piece, None]:
     if not is_streamed:
-        await response.aread()
-        yield response.json()
+        yield _parse(await response.aread(), top_logprobs)
         return
     ended = False
     async for line in response.aiter_lines():
         if line.startswith("data: "):
-            body = json.loads(line[6:])
-            ended = bool(body.get("stop"))
-            yield body
+            piece = _parse(line[6:], top_logprobs)
+            ended = piece.end is not None
+            yield piece
         elif line.startswith("error: "):
             raise httpx2.RemoteProtocolError(line[:200])
     if not ended:
         raise httpx2.RemoteProtocolError("the stream ended before the answer did")
+
+
+def _parse(text: str | bytes, top_logprobs: int) -> Piece:
+    try:
+        return read_piece(json.loads(text), top_logprobs)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise httpx2.RemoteProtocolError(
+            f"an answer that cannot be read: {type(error).__name__}"
+        ) from error
 
 
 def read_piece(body: dict[str, Any], top_logprobs: int) -> Piece:
@@ -195,7 +204,9 @@ def _describe(response: httpx2.Response) -> tuple[str, str]:
 def _retry_after(response: httpx2.Response) -> float | None:
     for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(response.headers[header]) * unit)
+            seconds = float(response.headers[header]) * unit
         except (KeyError, ValueError):
             continue
+        if isfinite(seconds):
+            return max(0.0, seconds)
     return None

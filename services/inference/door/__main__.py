@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.inference.bootstrap import open_inference
 from services.inference.door.answers import Answers
+from services.inference.door.dead_letters import DeadLetters
 from services.inference.door.door import QueueDoor
 from services.inference.door.mailbox import Mailbox
 from shared.keys import KEYS_QUERY, keys_from_rows
@@ -47,6 +48,7 @@ async def serve(core: CoreSettings, stop: asyncio.Event) -> None:
                 reply_seconds=settings.door_reply_seconds,
             ),
             answers=Answers(process_units(), spine_units()),
+            letters=DeadLetters(spine_units()),
             projects=lambda: {key.project for key in keys.value.values()},
             settings=settings,
         )

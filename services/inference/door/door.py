@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from services.inference.core import Answer, Core
 from services.inference.door.answers import Answers
+from services.inference.door.dead_letters import DeadLetters, Letter, heading
 from services.inference.door.mailbox import Mailbox, RedisError
 from services.inference.door.messages import Malformed, Request, Sender, read_request, write_reply
 from services.inference.jobs import Origin, chat_job
@@ -41,6 +42,7 @@ class QueueDoor:
         core: Core,
         mailbox: Mailbox,
         answers: Answers,
+        letters: DeadLetters,
         projects: Callable[[], Iterable[str]],
         settings: InferenceSettings,
     ) -> None:
@@ -49,12 +51,14 @@ class QueueDoor:
             core: Answers.
             mailbox: The queues.
             answers: Earlier answers.
+            letters: Where messages end that nobody can answer.
             projects: Names all projects there are now, from memory.
             settings: Limits.
         """
         self._core = core
         self._mailbox = mailbox
         self._answers = answers
+        self._letters = letters
         self._projects = projects
         self._settings = settings
         self._free = asyncio.Semaphore(settings.door_concurrency)
@@ -71,6 +75,7 @@ class QueueDoor:
                 (succession.inherit, self._beat_seconds),
                 (succession.find_lost, _FIND_LOST_EVERY_SECONDS),
                 (self._try_suspects, self._beat_seconds),
+                (self._record_dead, self._beat_seconds),
                 (self._forget_old, _FORGET_EVERY_SECONDS),
             )
         ]
@@ -111,6 +116,12 @@ class QueueDoor:
                 await asyncio.wait({await self._begin(project, raw)})
                 await self._mailbox.succession.acquit()
 
+    async def _record_dead(self) -> None:
+        while (entry := await self._mailbox.oldest_dead()) is not None:
+            if not await self._letters.record(Letter.decode(entry)):
+                return
+            await self._mailbox.forget_dead(entry)
+
     async def _begin(self, project: Project, raw: bytes) -> asyncio.Task[None]:
         await self._free.acquire()
         task = asyncio.create_task(self._serve(project, raw))
@@ -136,7 +147,9 @@ class QueueDoor:
     async def _refuse(self, project: Project, raw: bytes, error: Malformed) -> None:
         _log.warning("door_message_malformed", project=project, reason=error.message)
         if error.sender.reply_to is None:
-            await self._insist(lambda: self._mailbox.bury(project, raw))
+            # One heading for all attempts: an attempt that failed may have been carried out.
+            letter = heading(project, error.message, 1)
+            await self._insist(lambda: self._mailbox.bury(project, raw, letter))
             return
         reply = write_reply(None, _failed(error), error.sender)
         await self._finish(project, raw, error.sender, reply)

@@ -64,8 +64,8 @@ class DoorKeys:
 
     @property
     def dead(self) -> str:
-        """List of messages that nobody can answer."""
-        return f"{self._own}dead"
+        """List of messages that nobody can answer, on their way to Postgres."""
+        return f"{self._own}dead_letters"
 
     @property
     def _own(self) -> str:

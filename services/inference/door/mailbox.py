@@ -21,6 +21,7 @@ __all__ = ["Mailbox", "RedisError"]
 _BLOCK_SECONDS = 1.0
 # Messages with a priority lie in lists of their own (kombu.transport.redis, PRIORITY_STEPS).
 _PRIORITY_SUFFIXES = ("\x06\x163", "\x06\x166", "\x06\x169")
+# While Postgres is away; beyond it the oldest are dropped, for Redis is bounded.
 _MAX_DEAD = 1_000
 
 
@@ -85,14 +86,23 @@ class Mailbox:
             await pipe.execute()
         self._let_go(project, raw)
 
-    async def bury(self, project: str, raw: bytes) -> None:
-        """Keep a message that nobody can answer where a person can look at it."""
+    async def bury(self, project: str, raw: bytes, heading: bytes) -> None:
+        """Part with a message that nobody can answer: behind its heading it waits for Postgres."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.lpush(self._keys.dead, raw)
+            pipe.lpush(self._keys.dead, heading + raw)
             pipe.ltrim(self._keys.dead, 0, _MAX_DEAD - 1)
             pipe.lrem(self._taken(project), 1, raw)
             await pipe.execute()
         self._let_go(project, raw)
+
+    async def oldest_dead(self) -> bytes | None:
+        """The entry of the letter that has waited longest; it stays until `forget_dead`."""
+        entry: bytes | None = await self._redis.lindex(self._keys.dead, -1)
+        return entry
+
+    async def forget_dead(self, entry: bytes) -> None:
+        """A letter that is in Postgres; another door may have forgotten it already."""
+        await self._redis.lrem(self._keys.dead, -1, entry)
 
     async def reclaim(self, project: str) -> None:
         """Put back what Redis gave us over a connection that broke before we got it."""

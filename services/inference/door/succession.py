@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from services.inference.door.dead_letters import heading
 from services.inference.door.keys import DoorKeys
 from shared.logging import get_logger
 
@@ -20,10 +21,11 @@ _log = get_logger(__name__)
 _TRUSTED = 2
 # Doors that a suspect may cost while it is tried.
 _CONVICTIONS = 3
+_DEADLY = f"{_CONVICTIONS} doors died while they tried it alone, and others before."
 
 _RESTORE = """
 local taken, queue, suspects, dead, tried = unpack(KEYS)
-local door, restored, convicted, trusted, convictions, ttl = unpack(ARGV)
+local door, restored, convicted, trusted, convictions, ttl, heading = unpack(ARGV)
 local function count(key)
   local times = redis.call('INCR', key)
   redis.call('EXPIRE', key, ttl)
@@ -38,7 +40,7 @@ local now_tried = redis.call('HMGET', tried, 'door', 'message')
 if now_tried[1] == door and now_tried[2] == message then
   redis.call('DEL', tried)
   if count(convicted .. digest) >= tonumber(convictions) then
-    redis.call('LMOVE', taken, dead, 'LEFT', 'LEFT')
+    redis.call('LPUSH', dead, heading .. redis.call('LPOP', taken))
     return 'dead'
   end
 end
@@ -180,6 +182,7 @@ class Succession:
                 _TRUSTED,
                 _CONVICTIONS,
                 self._memory_seconds,
+                heading(project, _DEADLY, _TRUSTED + 1 + _CONVICTIONS),
             ],
         )
         return None if place is None else place.decode()

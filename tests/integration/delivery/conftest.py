@@ -44,10 +44,12 @@ class Bench:
         self.queues = make_queues(self.settings)
         self._log = log
 
-    def deliver(self, project="a", *, task="drift.probe", subject="wl_1", lane=None, sleep=0.0):
+    def deliver(
+        self, project="a", *, task="drift.probe", subject="wl_1", lane=None, sleep=0.0, model="m"
+    ):
         """One committed delivery; returns its id."""
         context = Context.root(Project(project), "test")
-        message = WorkloadCreated(workload_id=subject, name=str(sleep), base_model="m")
+        message = WorkloadCreated(workload_id=subject, name=str(sleep), base_model=model)
         delivery = str(uuid7())
         with self.app.open(context) as uow:
             uow.session.execute(

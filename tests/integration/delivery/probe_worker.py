@@ -1,11 +1,15 @@
-"""The real worker with one task more, whose effect can be counted and takes a known time."""
+"""The real worker with tasks more, whose effect can be counted."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from pathlib import Path
 
 from shared.contracts.workloads import WorkloadCreated
 from shared.db import UnitOfWork
+from shared.errors import Invalid
 from shared.task import task
 from shared.worker import main
 
@@ -16,6 +20,21 @@ def probe(uow: UnitOfWork, message: WorkloadCreated) -> None:
     uow.audit("probe.done", message.workload_id)
     uow.audit("probe.began", message.workload_id)
     time.sleep(float(message.name))
+
+
+@task("drift.swallow_probe", WorkloadCreated)
+def swallow(uow: UnitOfWork, message: WorkloadCreated) -> None:
+    """Leave an entry, then fail as the subject says, until the file `base_model` exists."""
+    uow.audit("probe.done", message.workload_id)
+    if Path(message.base_model).exists():
+        return
+    match message.workload_id:
+        case "refuses":
+            raise Invalid("It cannot be done.", code="probe_refused")
+        case "raises":
+            raise ValueError("It cannot be done.")
+        case "kills":
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

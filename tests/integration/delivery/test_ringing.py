@@ -11,7 +11,7 @@ import redis
 
 from services.delivery.adapters.celery_bell import CeleryBell
 from services.delivery.bootstrap import make_bell
-from services.delivery.service.ringing import ring_due
+from services.delivery.service.ringing import bury_exhausted, ring_due
 from shared.broker import make_celery
 from shared.errors import Unavailable
 
@@ -127,6 +127,24 @@ def test_a_bus_that_is_away_leaves_the_rows_due(bench):
             ring_due(bench.spine, half, bench.settings)
     assert bench.rows("SELECT rings, rung_at FROM spine.deliveries") == [(0, None)]
     assert _ring(bench) == [delivery]
+
+
+def test_a_queue_that_nobody_serves_is_not_rung_again_and_again(bench):
+    """Guarantee: however long workers are away, the bus holds one window of ringings."""
+    for _ in range(6):
+        bench.deliver()
+    for _ in range(5):
+        ring_due(bench.spine, bench.bell, bench.settings.model_copy(update={"ring_window": 4}))
+        bench.rows("UPDATE spine.deliveries SET rung_at = rung_at - interval '2 s' RETURNING 1")
+    assert len(_rung(bench)) == 4
+
+
+def test_an_exhausted_row_that_cannot_be_read_is_buried_and_stops_nobody(bench):
+    delivery = bench.deliver()
+    bench.rows("UPDATE spine.deliveries SET starts = 3, envelope = '[]' RETURNING 1")
+    assert bury_exhausted(bench.spine, bench.settings) == 1
+    assert bench.rows("SELECT CAST(id AS text) FROM spine.dead_letters") == [(delivery,)]
+    assert bench.rows("SELECT project, subject FROM spine.audit_entries") == [("a", delivery)]
 
 
 def test_a_queue_that_does_not_exist_is_never_published_to(bench):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from services.delivery.service.schedules import fire_due
 from shared.context import Context
 from shared.contracts.releases import FoldCanary
@@ -68,6 +70,18 @@ def test_missed_periods_are_skipped_and_the_beat_is_kept(bench):
     ((wait,),) = bench.rows("SELECT extract(epoch FROM due_at - now()) FROM spine.schedules")
     assert 4 < wait <= 5
     assert fire_due(bench.spine) == 0
+
+
+@pytest.mark.parametrize("broken", ["'[]'", "envelope - 'data'", "envelope || '{\"data\": {}}'"])
+def test_a_schedule_that_cannot_be_read_does_not_stop_the_others(bench, broken):
+    _start(bench, 3600)
+    bench.rows(f"""
+        INSERT INTO spine.schedules (project, type, subject, envelope, every, due_at)
+        SELECT project, type, 'broken', {broken}, every, now() FROM spine.schedules RETURNING 1
+    """)
+    _make_due(bench)
+    assert fire_due(bench.spine) == 2
+    assert len(_deliveries(bench)) == 1
 
 
 def test_a_schedule_of_a_type_nobody_knows_does_not_stop_the_others(bench):

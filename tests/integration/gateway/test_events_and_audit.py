@@ -7,9 +7,11 @@ from sqlalchemy import text
 
 from services.delivery.bootstrap import delivery_settings
 from shared.context import Context
+from shared.contracts.envelope import Envelope
 from shared.contracts.workloads import CycleOpened, WorkloadCreated
-from shared.ids import Project
-from shared.spine import deliveries
+from shared.ids import Project, uuid7
+from shared.process import spine_units
+from shared.spine import dead_letters, deliveries
 
 A, B = (Context.root(Project(name), "test") for name in "ab")
 
@@ -110,6 +112,58 @@ def test_a_dead_letter_is_shown_with_its_reason_and_replayed_once(client, make_k
         rows = uow.session.execute(text("SELECT CAST(id AS text), task FROM spine.deliveries"))
         assert rows.all() == [(replayed["id"], "releases.install_base")]
     assert client.get("/api/v1/dead-letters", headers=headers).json()["data"] == []
+
+
+def test_a_dead_letter_is_discarded_once_with_a_reason(client, make_key, emit, units):
+    emit(_workload("wl_1"))
+    with units.open(A) as uow:
+        delivery = uow.session.execute(text("SELECT CAST(id AS text) FROM spine.deliveries"))
+        deliveries.bury(uow.session, delivery.scalar_one(), "it broke")
+    headers = make_key("events:read", "events:write", "audit:read")
+    (letter,) = client.get("/api/v1/dead-letters", headers=headers).json()["data"]
+    path = f"/api/v1/dead-letters/{letter['id']}"
+    theirs = make_key(project="b")
+    assert client.get(path, headers=headers).json() == letter
+    assert _code(client.get(path, headers=theirs)) == (404, "dead_letter_not_found")
+    reason = {"reason": "nobody needs it"}
+    refused = client.post(f"{path}/discard", headers=theirs, json=reason)
+    assert _code(refused) == (404, "dead_letter_not_found")
+    for wrong in ({}, {"reason": ""}, {"reason": "x" * 301}):
+        assert client.post(f"{path}/discard", headers=headers, json=wrong).status_code == 400
+    gone = client.post(f"{path}/discard", headers=headers, json=reason)
+    assert gone.json() == {"id": letter["id"], "object": "dead_letter", "discarded": True}
+    again = client.post(f"{path}/discard", headers=headers, json=reason)
+    assert _code(again) == (404, "dead_letter_not_found")
+    query = "?action=dead_letter.discarded"
+    (entry,) = client.get(f"/api/v1/audit{query}", headers=headers).json()["data"]
+    assert (entry["subject"], entry["reason"]) == (letter["id"], "nobody needs it")
+    assert entry["facts"] == {
+        "task": "releases.install_base",
+        "event": letter["event"]["id"],
+        "type": "workload.created.v1",
+        "buried_because": "it broke",
+    }
+
+
+def test_a_letter_of_the_queue_door_is_shown_and_not_replayed(client, make_key):
+    with spine_units().open(A) as uow:
+        envelope = Envelope.seal(_workload("wl_1"), A, uow.now)
+        dead_letters.record(
+            uow,
+            uuid7(),
+            queue="inference.door.a",
+            task="inference.generate",
+            envelope=envelope,
+            reason="no request",
+            starts=1,
+        )
+    headers = make_key()
+    (letter,) = client.get("/api/v1/dead-letters", headers=headers).json()["data"]
+    assert (letter["queue"], letter["task"]) == ("inference.door.a", "inference.generate")
+    path = f"/api/v1/dead-letters/{letter['id']}"
+    refused = client.post(f"{path}/replay", headers=headers)
+    assert _code(refused) == (400, "dead_letter_not_replayable")
+    assert client.post(f"{path}/discard", headers=headers, json={"reason": "seen"}).is_success
 
 
 @pytest.fixture

@@ -21,11 +21,13 @@ from redis.asyncio import Redis as AsyncRedis
 from sqlalchemy import text
 
 from services.inference.door.answers import Answers
+from services.inference.door.dead_letters import DeadLetters
 from services.inference.door.door import QueueDoor
 from services.inference.door.mailbox import Mailbox
 from services.inference.door.messages import queue_of
 from shared.context import Context
 from shared.db import Units, make_engine
+from shared.ids import Project
 from shared.settings import CoreSettings
 
 PREFIX = "perpetune:test:"
@@ -73,8 +75,10 @@ class Post:
     def waiting(self, project: str = PROJECT) -> int:
         return self.redis.llen(f"{PREFIX}{queue_of(project)}")
 
-    def dead(self) -> list[bytes]:
-        return self.redis.lrange(f"{PREFIX}inference.door:dead", 0, -1)
+    def unrecorded(self) -> list[bytes]:
+        """Messages that nobody can answer and that are not in Postgres yet, the oldest first."""
+        entries = self.redis.lrange(f"{PREFIX}inference.door:dead_letters", 0, -1)
+        return [entry.partition(b"\n")[2] for entry in reversed(entries)]
 
     def leave_behind(self, door: str, raws: list[bytes], project: str = PROJECT) -> None:
         """What a killed door leaves: a list that it registered, and no sign of life."""
@@ -115,6 +119,7 @@ def queue_door(
                     reply_seconds=60,
                 ),
                 answers=Answers(Units(make_engine(database.app, CoreSettings())), spine),
+                letters=DeadLetters(spine),
                 projects=lambda: projects if projects is not None else {PROJECT},
                 settings=world.settings,
             )
@@ -132,6 +137,20 @@ def queue_door(
         loop.call_soon_threadsafe(stop.set)
         thread.join(20)
         assert not thread.is_alive()
+
+
+def list_letters(database: Any) -> list[Any]:
+    """Rows of the dead letters of all projects, the oldest first."""
+    owner = Units(make_engine(database.owner, CoreSettings(), pool=1))
+    with owner.open(Context.root(Project(""), "test")) as uow:
+        rows = uow.session.execute(
+            text("""
+                SELECT project, queue, task, reason, starts, envelope->'data' AS data
+                FROM spine.dead_letters ORDER BY buried_at, id
+            """)
+        ).all()
+    owner.engine.dispose()
+    return list(rows)
 
 
 def add_project(database: Any) -> None:

@@ -22,6 +22,7 @@ from inference_doors import (
     http_door,
     refuse,
 )
+from starlette.responses import Response
 
 from services.inference.settings import InferenceSettings
 from shared.receipts import read_receipt
@@ -258,6 +259,22 @@ def test_stream_that_breaks_says_so_and_is_not_repeated(door, directed):
     assert len(directed.bodies) == 1
     (line,) = door.world.await_lines(1)
     assert (line.record.status, line.record.error_code) == ("error", "upstream_broken")
+
+
+@pytest.mark.parametrize("text", ["{garbage", "7", "[]", "{}", '{"content": null, "stop": true}'])
+def test_what_cannot_be_read_is_no_answer_and_no_bug_of_ours(door, directed, text):
+    """Guarantee: an answer nobody can read is repeated, then 503 and recorded as broken."""
+    directed.script = [lambda _body: Response(text, media_type="application/json")] * 3
+    answer = door.post(PATH, CHAT)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "upstream_broken")
+    directed.script = [lambda _body: Response(f"data: {text}\n\n")] * 3
+    assert door.post(PATH, CHAT | {"stream": True}).status_code == 503
+    assert [line.record.error_code for line in door.world.await_lines(2)] == ["upstream_broken"] * 2
+
+
+def test_a_pause_without_end_is_not_passed_on(door, directed):
+    directed.script = [refuse(503, retry_after="inf")] * 3
+    assert door.post(PATH, CHAT).status_code == 503
 
 
 def test_choices_are_counted_and_their_prompt_once(door, directed):

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.inference.bootstrap import SYSTEM, make_store
+from services.inference.figures import measure
 from services.inference.records import Content
 from services.inference.shipper import Shipper
 from services.inference.spool import Spool
@@ -90,6 +91,49 @@ def test_clean_end_leaves_an_empty_folder(spool, shipper, folder):
     shipper.ship()
     spool.close()
     assert list(folder.iterdir()) == []
+
+
+def _measured(shipper) -> dict[str, float]:
+    return {
+        sample.name.removeprefix("inference_"): sample.value
+        for metric in measure(shipper)
+        for sample in metric.samples
+    }
+
+
+def test_backlog_is_what_postgres_does_not_have(folder, spine):
+    away, is_away = make_store(spine), [True]
+
+    def store(lines):
+        if is_away[0]:
+            raise Unavailable("away", code="test")
+        away(lines)
+
+    spool = Spool(folder, segment_bytes=2048, max_bytes=8192)
+    shipper = Shipper(spool, store, period_seconds=1, rows=7)
+    assert _measured(shipper)["spool_waiting_bytes"] == 0
+    for _ in range(60):
+        spool.append(make_record(), None)
+    with pytest.raises(Unavailable):
+        shipper.ship()
+    time.sleep(0.1)
+    before = _measured(shipper)
+    assert 0 < before["spool_waiting_bytes"] <= 8192
+    assert before["spool_folder_bytes"] == before["spool_waiting_bytes"]
+    assert before["spool_waiting_seconds"] >= 0.1
+    assert before["records_dropped_total"] == spool.dropped > 0
+    is_away[0] = False
+    shipper.ship()
+    spool.rotate()
+    spool.append(make_record(), None)
+    shipper.ship()
+    after = _measured(shipper)
+    # The current file keeps lines that are shipped already; they wait for nothing.
+    assert after["spool_folder_bytes"] > 0
+    assert (after["spool_waiting_bytes"], after["spool_waiting_seconds"]) == (0, 0)
+    spool.put_aside(b"12345")
+    assert _measured(shipper)["spool_poison_bytes"] == 6
+    spool.close()
 
 
 @pytest.mark.timeout(180)

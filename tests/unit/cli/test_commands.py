@@ -27,6 +27,17 @@ CYCLE = {
     "outcome": None,
     "reason": None,
 }
+LETTER = {
+    "id": "dl_1",
+    "queue": "drift",
+    "task": "drift.fold",
+    "event": {"id": "evt_1", "type": "drift.fold.v1", "subject": "mon_1"},
+    "reason": "it broke",
+    "last_error": None,
+    "attempts": 8,
+    "created_at": 1_700_000_000,
+    "buried_at": 1_700_000_000,
+}
 JOB = {
     "id": "ftjob-1",
     "object": "fine_tuning.job",
@@ -63,6 +74,7 @@ def test_lists_are_tables_with_times_or_json(stub, perpetune):
         (("events",), "/api/v1/events", "No event so far."),
         (("audit",), "/api/v1/audit", "No entry."),
         (("key", "list"), "/api/v1/keys", "There is no key."),
+        (("dead-letters", "list"), "/api/v1/dead-letters", "There is no dead letter."),
         (("cycles",), "/api/v1/workloads", "There was no retraining yet."),
         (("jobs", "list"), "/v1/fine_tuning/jobs", "There is no job yet."),
     ],
@@ -93,6 +105,35 @@ def test_rollback_sends_its_reason_and_needs_one(stub, perpetune):
     asked = len(stub.asked)
     assert perpetune("releases", "rollback", "rel_1")[0] == 2
     assert len(stub.asked) == asked
+
+
+def test_dead_letters_are_listed_and_shown(stub, perpetune):
+    stub.will_answer("GET", "/api/v1/dead-letters", page(LETTER))
+    _, out, _ = perpetune("dead-letters", "list", "--limit", "5")
+    for shown in ("dl_1", "drift.fold", "drift.fold.v1", "mon_1", "it broke"):
+        assert shown in out
+    assert stub.asked[-1][1] == "/api/v1/dead-letters?limit=5"
+    assert json.loads(perpetune("dead-letters", "list", "--json")[1]) == [LETTER]
+    stub.will_answer("GET", "/api/v1/dead-letters/dl_1", LETTER)
+    assert "it broke" in perpetune("dead-letters", "show", "dl_1")[1]
+    assert json.loads(perpetune("dead-letters", "show", "dl_1", "--json")[1]) == LETTER
+
+
+def test_dead_letter_is_replayed_or_discarded_with_a_reason(stub, perpetune):
+    replayed = {"id": "new", "object": "delivery", "dead_letter": "dl_1"}
+    stub.will_answer("POST", "/api/v1/dead-letters/dl_1/replay", replayed)
+    code, out, _ = perpetune("dead-letters", "replay", "dl_1")
+    assert (code, out) == (0, "dl_1 is due again as delivery new\n")
+    assert json.loads(perpetune("dead-letters", "replay", "dl_1", "--json")[1]) == replayed
+    asked = len(stub.asked)
+    assert perpetune("dead-letters", "discard", "dl_1")[0] == 2
+    assert len(stub.asked) == asked
+    discarded = {"id": "dl_1", "object": "dead_letter", "discarded": True}
+    stub.will_answer("POST", "/api/v1/dead-letters/dl_1/discard", discarded)
+    command = ("dead-letters", "discard", "dl_1", "--reason", "a mistake")
+    assert perpetune(*command) == (0, "dl_1 is discarded\n", "")
+    assert stub.asked[-1][2] == {"reason": "a mistake"}
+    assert json.loads(perpetune(*command, "--json")[1]) == discarded
 
 
 def test_cycles_say_what_they_wait_for_over_all_workloads(stub, perpetune):

@@ -26,7 +26,7 @@ counts = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 12), max_size=4
 def test_places_are_filled_and_no_project_gets_ahead(due, flying, window):
     in_flight = {("q", project): count for project, count in flying.items()}
     rows = [Due(f"{p}{n}", "q", p, "q.t") for p, count in due.items() for n in range(count)]
-    places = free_places(["q"], in_flight, window)
+    places = free_places(["q"], in_flight, {}, window)
     chosen = choose_fairly(rows, in_flight, places)
     assert len(chosen) == min(places.get("q", 0), len(rows))
     got = Counter(one.project for one in chosen)
@@ -39,6 +39,11 @@ def test_places_are_filled_and_no_project_gets_ahead(due, flying, window):
     for project in got:
         mine = [one.id for one in chosen if one.project == project]
         assert mine == [f"{project}{n}" for n in range(len(mine))]
+
+
+def test_what_nobody_fetches_takes_up_the_window():
+    assert free_places("ab", {("a", "p"): 3}, {"a": 5, "b": 0}, 8) == {"a": 3, "b": 8}
+    assert free_places("ab", {("a", "p"): 3}, {"a": 1, "b": 9}, 8) == {"a": 5}
 
 
 @given(

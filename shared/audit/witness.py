@@ -1,0 +1,58 @@
+"""The witness: checkpoints kept outside the database, one file of signed notes per log.
+
+What the database is restored or rewritten to, these files still hold what was signed before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+# A write that was torn by a power cut matches nothing and is passed over: an Ed25519 signature
+# with its key id has exactly 92 characters. Signatures of others may follow ours.
+_NOTE = re.compile(
+    r"^[^\n]+\n(?:0|[1-9][0-9]*)\n[A-Za-z0-9+/]{43}=\n"
+    r"\n\N{EM DASH} \S+ [A-Za-z0-9+/]{91}=\n(?:\N{EM DASH} \S+ \S+\n)*",
+    re.MULTILINE,
+)
+# Holds the last note and a torn one behind it; a note has about 250 bytes.
+_TAIL_BYTES = 8192
+
+
+def notes_in(text: str) -> Iterator[str]:
+    """The signed checkpoints in *text*, in order; a file of one note is one too."""
+    return (found[0] for found in _NOTE.finditer(text))
+
+
+class Witness:
+    """Appends to `<folder>/<project>.notes`; never changes what is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, project: str) -> Path:
+        return self._folder / f"{quote(project, safe='')}.notes"
+
+    def last(self, project: str) -> str | None:
+        """The note appended last."""
+        path = self.path(project)
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            tail = file.read().decode(errors="replace")
+        return next(reversed(list(notes_in(tail))), None)
+
+    def append(self, project: str, note: str) -> None:
+        """Add *note* behind a blank line, so that what was torn before stays apart; durable."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        descriptor = os.open(self.path(project), flags, mode=0o600)
+        try:
+            os.write(descriptor, f"\n{note}".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Instruments for tests of the whole system. No service imports them."""

@@ -1,0 +1,144 @@
+"""What the task boundary makes of rows, errors and a database that goes away."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DataError
+
+from shared import task
+from shared.context import Context
+from shared.contracts.workloads import WorkloadCreated
+from shared.db import Units, make_engine
+from shared.errors import Corrupt, Unavailable
+from shared.ids import Project
+from shared.settings import CoreSettings
+from shared.testing.gate import Weather, open_gate
+
+A = Context.root(Project("a"), "test")
+SECRET = "what the customer wrote"
+SETTINGS = CoreSettings(delivery_attempts=3, database_pool_connections=1)
+
+
+@pytest.fixture
+def units(database, monkeypatch):
+    units = Units(make_engine(database.app, SETTINGS))
+    monkeypatch.setattr(task, "process_units", lambda: units)
+    monkeypatch.setattr(task, "process_settings", lambda: SETTINGS)
+    yield units
+    units.engine.dispose()
+
+
+@pytest.fixture
+def spine(database):
+    return Units(make_engine(database.spine, SETTINGS))
+
+
+def _planted(units: Units, spine: Units, changes: str = "task = task") -> str:
+    """A delivery, changed behind the back of the code; its id."""
+    with units.open(A) as uow:
+        uow.emit(WorkloadCreated(workload_id="wl_1", name=SECRET, base_model="m"))
+    with spine.open(A) as uow:
+        statement = f"UPDATE spine.deliveries SET {changes} RETURNING CAST(id AS text)"
+        return uow.session.execute(text(statement)).scalar_one()
+
+
+def _letters(spine: Units) -> list[tuple[str, str]]:
+    with spine.open(A) as uow:
+        rows = uow.session.execute(text("SELECT CAST(id AS text), reason FROM spine.dead_letters"))
+        return [(row[0], row[1]) for row in rows]
+
+
+def _audited(spine: Units) -> list[tuple[str, str]]:
+    with spine.open(A) as uow:
+        rows = uow.session.execute(text("SELECT action, subject FROM spine.audit_entries"))
+        return [(row[0], row[1]) for row in rows]
+
+
+def _read(work: task.Work) -> None:
+    with work.finish():
+        WorkloadCreated.read(work.delivery.envelope.data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "envelope = '[]'",
+        "envelope = envelope - 'data'",
+        "envelope = jsonb_set(envelope, '{time}', to_jsonb(envelope #>> '{data,name}'))",
+        "envelope = jsonb_set(envelope, '{data,name}', envelope -> 'data')",
+    ],
+)
+def test_a_row_that_cannot_be_read_is_a_dead_letter_that_quotes_nothing(units, spine, changes):
+    delivery = _planted(units, spine, changes)
+    task.answer("releases.install_base", delivery, _read)
+    ((letter, reason),) = _letters(spine)
+    assert letter == delivery
+    assert "cannot be read" in reason
+    assert SECRET not in reason
+    assert _audited(spine) == [("delivery.buried", delivery)]
+
+
+def test_a_task_that_no_worker_knows_is_a_dead_letter_after_its_attempts(units, spine):
+    delivery = _planted(units, spine, "task = 'releases.no_such_task'")
+    for _ in range(SETTINGS.delivery_attempts - 1):
+        task.answer_unknown("releases.no_such_task", delivery)
+        assert _letters(spine) == []
+    task.answer_unknown("releases.no_such_task", delivery)
+    ((letter, reason),) = _letters(spine)
+    assert letter == delivery
+    assert "releases.no_such_task" in reason
+
+
+def test_a_row_that_was_finished_meanwhile_is_not_said_to_be_buried(units, spine):
+    """Guarantee: the audit log tells only what happened."""
+    delivery = _planted(units, spine)
+
+    def finish_and_fail(work: task.Work) -> None:
+        with work.finish():
+            pass
+        raise Corrupt("Too late.", code="too_late")
+
+    task.answer("releases.install_base", delivery, finish_and_fail)
+    assert _letters(spine) == []
+    assert _audited(spine) == []
+
+
+def test_a_commit_without_an_answer_says_that_its_outcome_is_unknown(database, spine):
+    """Guarantee: nobody is told that nothing happened when nobody knows."""
+    address = make_url(database.app)
+    with open_gate("127.0.0.1", address.port) as gate:
+        behind = address.set(port=gate.port).render_as_string(hide_password=False)
+        units = Units(make_engine(behind, SETTINGS))
+        gate.set(Weather(cut_after=b"COMMIT"))
+        with pytest.raises(Unavailable) as raised, units.open(A) as uow:
+            uow.audit("thing.made", "thing_1")
+        units.engine.dispose()
+    assert raised.value.code == "outcome_unknown"
+    # The server commits when it comes to it; nobody hears of that any more.
+    deadline = time.monotonic() + 10
+    while not (audited := _audited(spine)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert audited == [("thing.made", "thing_1")]
+
+
+def test_a_pool_that_is_used_up_is_a_passing_failure(database):
+    engine = make_engine(database.app, SETTINGS)
+    engine.pool._timeout = 0.1
+    units = Units(engine)
+    with units.open(A) as uow:
+        uow.session.execute(text("SELECT 1"))
+        with pytest.raises(Unavailable) as raised, units.open(A):
+            pass
+    assert raised.value.code == "database_busy"
+
+
+def test_errors_of_the_database_quote_no_values(units):
+    with pytest.raises(DataError) as raised, units.open(A) as uow:
+        uow.session.execute(
+            text("SELECT set_config('app.x', :content, true), CAST('x' AS int)"),
+            {"content": SECRET},
+        )
+    assert SECRET not in str(raised.value)

@@ -1,0 +1,56 @@
+"""Which strings of a queue reach a worker."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.ids import uuid7
+from shared.transport import is_ringing
+
+
+def _rung(*arguments: object) -> dict[str, object]:
+    """What Celery itself writes for our bell."""
+    app = Celery("t", broker="memory://")
+    app.conf.update(task_serializer="json")
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        simple = connection.SimpleQueue("q")
+        app.send_task("room.do", args=list(arguments), queue="q", connection=connection)
+        raw: dict[str, object] = channel._get("q")
+        simple.close()
+    return json.loads(json.dumps(raw))
+
+
+def test_the_bell_is_heard():
+    assert is_ringing(_rung(str(uuid7())))
+
+
+@pytest.mark.parametrize("arguments", [(), ("x",), (7,), (str(uuid7()), 1), (["x" * 1000],)])
+def test_another_task_message_is_not(arguments):
+    assert not is_ringing(_rung(*arguments))
+
+
+@pytest.mark.parametrize("missing", ["body", "properties", "headers", "content-type"])
+def test_half_a_message_is_not(missing):
+    raw = _rung(str(uuid7()))
+    del raw[missing]
+    assert not is_ringing(raw)
+
+
+@pytest.mark.parametrize("body", ["!!!", "", None, 7, base64.b64encode(b"[" * 100_000).decode()])
+def test_a_body_that_cannot_be_decoded_is_not(body):
+    assert not is_ringing(_rung(str(uuid7())) | {"body": body})
+
+
+_LEAVES = st.none() | st.integers() | st.text()
+
+
+@given(st.recursive(_LEAVES, lambda of: st.lists(of) | st.dictionaries(st.text(), of)))
+def test_nothing_that_json_can_hold_raises(value):
+    assert not is_ringing(value)
