@@ -92,6 +92,7 @@ class Load:
     api_seconds: list[tuple[float, float]] = field(default_factory=list)
     cut_off: int = 0
     _workloads: dict[str, str] = field(default_factory=dict)
+    _broken: list[BaseException] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -122,6 +123,8 @@ class Load:
             for sender in senders:
                 sender.join(timeout=API_PATIENCE_SECONDS + 15)
                 assert not sender.is_alive(), "a sender hangs"
+        if self._broken:
+            raise self._broken[0]
 
     def _made_workload(self, project: str) -> str:
         made = self.ask(
@@ -134,8 +137,11 @@ class Load:
         self, kind: str, rate: float, send: Callable[[random.Random, str, str], None]
     ) -> None:
         chance = random.Random(f"{self.seed} {kind}")
-        while not self._stopping.wait(chance.expovariate(rate)):
-            send(chance, str(uuid7()), chance.choice(self.projects))
+        try:
+            while not self._stopping.wait(chance.expovariate(rate)):
+                send(chance, str(uuid7()), chance.choice(self.projects))
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            self._broken.append(error)
 
     # Senders by kind.
 
