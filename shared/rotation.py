@@ -101,8 +101,13 @@ class RotatingSecret:
     @property
     def values(self) -> Values:
         """As the file had them a second ago at most; costs one `stat` a second."""
-        if time.monotonic() >= self._look_at:
-            self.look()
+        # Nobody waits for another thread's look, least of all an event loop.
+        if self._is_due() and self._lock.acquire(blocking=False):
+            try:
+                if self._is_due():
+                    self._look()
+            finally:
+                self._lock.release()
         return self._values
 
     def look(self) -> None:
@@ -111,18 +116,27 @@ class RotatingSecret:
 
         What cannot be read, or is empty, changes nothing and is logged once.
         """
+        with self._lock:
+            self._look()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._look_at
+
+    def _look(self) -> None:
+        self._look_at = time.monotonic() + _LOOK_SECONDS
         if self._file is None:
             return
-        with self._lock:
-            self._look_at = time.monotonic() + _LOOK_SECONDS
-            try:
-                self._reread(self._file)
-            except (OSError, Missing, Invalid) as error:
-                self._report(error)
+        try:
+            self._reread(self._file)
+        except (OSError, Missing, Invalid) as error:
+            self._report(error)
 
     def _reread(self, file: Path) -> None:
         found = file.stat()
-        if _version(found) == self._version or 0 <= time.time() - found.st_ctime < _SETTLED_SECONDS:
+        if _version(found) == self._version:
+            self._is_reported = False
+            return
+        if 0 <= time.time() - found.st_ctime < _SETTLED_SECONDS:
             return
         version, values = _read(self.name, file)
         if version != _version(file.stat()):
