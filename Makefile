@@ -13,10 +13,10 @@ SECRETS := postgres_password app_password spine_password bus_password cache_pass
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test bench-audit bench-bus lint format types lock secrets clean
+.PHONY: help install run demo up down status test faults faults-soak bench-audit bench-bus lint format types lock secrets clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(INSTALLED): requirements.txt requirements-torch.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
@@ -56,6 +56,15 @@ else
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses=4 --dist loadfile $(call junit,beside)
 	$(BIN)/python -m pytest -m alone $(call junit,alone)
 endif
+
+# A page for those who decide whether to trust it: tests/faults/REPORT.md.
+faults: $(INSTALLED) ## Do every fault at 20 seeded instants and write tests/faults/REPORT.md (SEED=n repeats a run)
+	FAULTS=full FAULTS_SEED=$(SEED) FAULTS_REPORT=tests/faults/REPORT.md \
+	  $(BIN)/python -m pytest tests/faults -m "not soak" -p no:randomly
+
+faults-soak: $(INSTALLED) ## Do everything at once for ten minutes and write tests/faults/SOAK.md (SEED=n repeats a run)
+	FAULTS=full FAULTS_SEED=$(SEED) FAULTS_REPORT=tests/faults/SOAK.md \
+	  $(BIN)/python -m pytest tests/faults -m soak -p no:randomly
 
 bench-audit: $(INSTALLED) ## Measure what the audit log costs and how fast it is checked
 	$(BIN)/python -m tests.bench.audit

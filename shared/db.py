@@ -40,7 +40,8 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
     options = (
         f"-c statement_timeout={settings.statement_timeout_milliseconds} "
         f"-c lock_timeout={settings.lock_timeout_milliseconds} "
-        "-c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+        f"-c idle_in_transaction_session_timeout={settings.idle_transaction_milliseconds} "
+        "-c timezone=UTC"
     )
     return create_engine(
         url,

@@ -44,6 +44,8 @@ class CoreSettings(BaseServiceSettings):
     database_pool_connections: Annotated[int, Ge(1), Le(50)] = 5
     statement_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 15_000
     lock_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 4_000
+    # A frozen or cut-off process holds its locks for so long; longer than a task may take.
+    idle_transaction_milliseconds: Annotated[int, Ge(100), Le(600_000)] = 30_000
 
     # One message class (see shared/broker.py): visibility must exceed the hard limit three times.
     task_hard_limit_seconds: Annotated[int, Ge(1), Le(60)] = 20
@@ -72,6 +74,11 @@ class CoreSettings(BaseServiceSettings):
             )
         if self.task_soft_limit_seconds >= self.task_hard_limit_seconds:
             raise ValueError("task_soft_limit_seconds must be below task_hard_limit_seconds")
+        if self.idle_transaction_milliseconds < 1000 * self.task_hard_limit_seconds:
+            raise ValueError(
+                "idle_transaction_milliseconds must be at least task_hard_limit_seconds: "
+                "a shorter one ends the transaction of a task that is still allowed to run"
+            )
         return self
 
     def secret(self, name: str) -> SecretStr:

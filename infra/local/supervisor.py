@@ -158,6 +158,8 @@ def render(specs: Iterable[ProcessSpec], home: Home) -> str:
     sections = [_supervisor_section(home)]
     for priority, group in ((10, "servers"), (20, "services")):
         members = [spec for spec in specs if spec.group == group]
+        if not members:
+            continue
         names = ",".join(spec.name for spec in members)
         sections.append(f"[group:{group}]\nprograms={names}\npriority={priority}\n")
         sections += [_program_section(spec, home.logs) for spec in members]

@@ -1,0 +1,185 @@
+"""I1 to I8: what must hold after every fault. Each check returns what contradicts it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+
+from services.governance import repository as governance
+from shared.audit.checkpoint import Checkpoint
+from shared.audit.entries import content
+from shared.audit.export import checkpoint_line, entry_line, header_line
+from shared.audit.note import Signer
+from shared.audit.verification import verify_export
+from shared.audit.witness import Witness, notes_in
+from shared.context import Context
+from shared.ids import Project
+from tests.faults.load import CANARY, Load
+from tests.faults.stack import Stack, until
+
+AUDIT_NAME = "perpetune.local"
+_ALL = 10_000_000
+# Tables with a row-level policy that the load writes to.
+_SHARED_TABLES = (
+    "spine.deliveries",
+    "spine.events",
+    "spine.audit_entries",
+    "spine.leases",
+    "workloads.workloads",
+    "releases.releases",
+)
+
+
+def violations(stack: Stack, load: Load) -> list[str]:
+    """All contradictions, in order of the invariants; I6 is measured by the trial."""
+    effects = {number: len(times) for number, times in load.effects().items()}
+    return [
+        *every_accepted_command_ended(load, effects),
+        *one_effect_outside(stack, load),
+        *legal_histories(stack, load),
+        *audit_verifies(stack, load, effects),
+        *projects_apart(stack, load),
+        *few_calls_outside(stack, load),
+        *nothing_private_in_logs(stack),
+    ]
+
+
+def every_accepted_command_ended(load: Load, effects: dict[str, int]) -> Iterable[str]:
+    """I1: done exactly once or a dead letter; and what was refused never happened."""
+    dead = load.dead()
+    if lost := set(load.accepted) - set(effects) - dead:
+        yield f"I1: {len(lost)} accepted commands lost, for example {sorted(lost)[:3]}"
+    if doubled := [number for number, count in effects.items() if count > 1]:
+        yield f"I1: {len(doubled)} commands took effect twice, for example {doubled[:3]}"
+    api = sum(command.kind == "api" for command in load.accepted.values())
+    outcomes = load.count_outcomes()
+    if not api <= outcomes <= api + len(load.unknown):
+        yield f"I1: {outcomes} outcomes of {api} accepted labels"
+    if both := dead & set(effects):
+        yield f"I1: {len(both)} commands are done and dead letters: {sorted(both)[:3]}"
+    if ghosts := load.refused & set(effects):
+        yield f"I1: {len(ghosts)} commands were refused and happened: {sorted(ghosts)[:3]}"
+
+
+def one_effect_outside(stack: Stack, load: Load) -> Iterable[str]:
+    """I2: no order that nobody asked for; what is done has its order."""
+    ordered = set(stack.shop.calls)
+    done = {
+        row[0]
+        for row in stack.rows(
+            "SELECT number FROM faults.effects WHERE kind = 'phased' AND project = ANY(%s)",
+            list(load.projects),
+        )
+    }
+    if missing := done - ordered:
+        yield f"I2: {len(missing)} commands are done without their order: {sorted(missing)[:3]}"
+
+
+def legal_histories(stack: Stack, load: Load) -> Iterable[str]:
+    """I3: accepted before done; a job's steps in order, none twice; one promotion a release."""
+    projects = list(load.projects)
+    early = stack.rows(
+        "SELECT done.subject FROM spine.audit_entries done JOIN spine.audit_entries accepted "
+        "ON accepted.subject = done.subject AND accepted.action = 'probe.accepted' "
+        "WHERE done.action = 'probe.done' AND done.seq < accepted.seq AND done.project = ANY(%s)",
+        projects,
+    )
+    if early:
+        yield f"I3: {len(early)} commands were done before they were accepted"
+    steps = stack.rows(
+        "SELECT number, array_agg(step ORDER BY seq) FROM faults.steps GROUP BY number"
+    )
+    if broken := [number for number, made in steps if made != sorted(set(made))]:
+        yield f"I3: {len(broken)} jobs repeated a step or went back: {broken[:3]}"
+    twice = stack.rows(
+        "SELECT release_id FROM releases.decisions WHERE project = ANY(%s) "
+        "AND verdict = 'promoted' GROUP BY release_id HAVING count(*) > 1",
+        projects,
+    )
+    if twice:
+        yield f"I3: {len(twice)} releases were promoted twice"
+
+
+def audit_verifies(stack: Stack, load: Load, effects: dict[str, int]) -> Iterable[str]:
+    """I4: the sealed log verifies against key and witness, with one entry per transition."""
+    signer = Signer(AUDIT_NAME, bytes.fromhex(stack.home.secret("audit_key")))
+    witness = Witness(stack.home.root / "witness")
+    for project in load.projects:
+        until(partial(_is_sealed, stack, project), what=f"the log of {project} is sealed")
+        notes = notes_in(witness.path(project).read_text())
+        anchors = [Checkpoint.opened(note, signer.verifier) for note in notes]
+        report = verify_export(_export(stack, project), signer.verifier, anchors)
+        if report.fault:
+            yield f"I4: the audit log of {project} does not verify: {report.fault}"
+    entries = Counter(
+        row[0]
+        for row in stack.rows(
+            "SELECT subject FROM spine.audit_entries "
+            "WHERE action = 'probe.done' AND project = ANY(%s)",
+            list(load.projects),
+        )
+    )
+    ours = {number for number, command in load.accepted.items() if command.kind != "api"}
+    if wrong := [n for n in ours if entries[n] != effects.get(n, 0)]:
+        yield f"I4: {len(wrong)} effects have not one audit entry each: {wrong[:3]}"
+
+
+def _is_sealed(stack: Stack, project: str) -> bool:
+    ((left,),) = stack.rows(
+        "SELECT (SELECT count(*) FROM spine.audit_entries WHERE project = %s) - "
+        "(SELECT count(*) FROM spine.audit_leaves WHERE project = %s)",
+        project,
+        project,
+    )
+    return left == 0
+
+
+def _export(stack: Stack, project: str) -> Iterable[bytes]:
+    with stack.app.open(Context.root(Project(project), "faults")) as uow:
+        entries = governance.list_sealed(uow.session, after=-1, limit=_ALL)
+        signed = governance.list_checkpoints(uow.session, after=None, order="asc", limit=_ALL)
+    notes = {row.size: row.note for row in signed}
+    yield header_line(f"{AUDIT_NAME}/{project}")
+    for row in entries:
+        yield entry_line(row.seq, row.leaf, content(row))
+        if row.seq + 1 in notes:
+            yield checkpoint_line(notes[row.seq + 1])
+
+
+def projects_apart(stack: Stack, load: Load) -> Iterable[str]:
+    """I5: every effect acted for its command's project, and each project sees its own rows."""
+    acted = dict(stack.rows("SELECT number, project FROM faults.effects"))
+    wrong = [n for n, c in load.accepted.items() if n in acted and acted[n] != c.project]
+    if wrong:
+        yield f"I5: {len(wrong)} commands acted for another project: {wrong[:3]}"
+    for project in load.projects:
+        with stack.app.open(Context.root(Project(project), "faults")) as uow:
+            for table in _SHARED_TABLES:
+                seen = uow.session.connection().exec_driver_sql(
+                    f"SELECT DISTINCT project FROM {table}"
+                )
+                if strangers := {row[0] for row in seen} - {project}:
+                    yield f"I5: {project} sees rows of {strangers} in {table}"
+
+
+def few_calls_outside(stack: Stack, load: Load) -> Iterable[str]:
+    """I7: calls at most 1.1 times the orders, and one more for each attempt that was cut off."""
+    orders = [n for n, c in load.accepted.items() if c.kind == "phased"]
+    calls = sum(stack.shop.calls[number] for number in orders)
+    if orders and calls > 1.1 * len(orders) + load.cut_off:
+        yield f"I7: {calls} calls for {len(orders)} orders, {load.cut_off} attempts cut off"
+
+
+def nothing_private_in_logs(stack: Stack) -> Iterable[str]:
+    """I8: no secret of ours, and nothing that a customer wrote, in any log or event."""
+    logs = stack.logs()
+    events = "".join(row[0] for row in stack.rows("SELECT envelope::text FROM spine.events"))
+    private = {
+        **{file.name: file.read_text().strip() for file in stack.home.secrets.iterdir()},
+        **{f"key of {project}": key for project, key in stack._keys.items()},
+        "text of a customer": CANARY,
+    }
+    for name, value in private.items():
+        if value in logs or value in events:
+            yield f"I8: the {name} is in a log or an event"

@@ -1,0 +1,448 @@
+"""The processes of one fault module, real and supervised, on servers that may be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import redis
+from sqlalchemy import make_url
+
+from infra import database
+from infra.local import embedded
+from infra.local.embedded import EmbeddedServer
+from infra.local.home import Home
+from infra.local.processes import ProcessSpec
+from infra.local.settings import free_port
+from infra.local.supervisor import ProcessState, Supervisor
+from services.gateway import repository as keys
+from shared.context import Context
+from shared.db import Units, make_engine
+from shared.errors import Unavailable
+from shared.ids import Project
+from shared.keys import mac_of, new_key
+from shared.scopes import SCOPES
+from shared.settings import CoreSettings
+from shared.testing.gate import Gate
+from tests.faults.orders import Shop
+
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("worker.py")
+START_SECONDS = 60.0
+# A killed process is back within this, on two cores that do other work as well.
+RESTART_SECONDS = 10.0
+
+# Production values scaled down, so that twenty recoveries fit into two minutes.
+SCALED: dict[str, object] = {
+    "lease_seconds": 3.0,
+    "ring_again_seconds": 2.0,
+    "task_hard_limit_seconds": 4,
+    "task_soft_limit_seconds": 3,
+    "visibility_timeout_seconds": 12,
+    "idle_transaction_milliseconds": 4_000,
+    "worker_soft_shutdown_seconds": 1.0,
+    "worker_children": 1,
+}
+
+# Tables of the harness beside the product's: what happened, without a constraint that would hide
+# a second effect.
+LEDGER = """
+CREATE SCHEMA faults;
+CREATE TABLE faults.effects (
+    seq bigint GENERATED ALWAYS AS IDENTITY, number text NOT NULL, kind text NOT NULL,
+    project text, by text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE INDEX effects_number ON faults.effects (number);
+CREATE TABLE faults.reservations (number text PRIMARY KEY);
+CREATE TABLE faults.steps (
+    seq bigint GENERATED ALWAYS AS IDENTITY, number text NOT NULL, step int NOT NULL,
+    fence bigint NOT NULL);
+CREATE TABLE faults.refusals (number text NOT NULL, fence bigint NOT NULL);
+GRANT USAGE ON SCHEMA faults TO app, spine;
+GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA faults TO app, spine;
+"""
+
+_UNFINISHED = """
+    SELECT task, id::text, rings, starts, rung_at::text, due_at::text, last_error
+    FROM spine.deliveries ORDER BY seq LIMIT 20
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    What a module needs. Modules with equal layouts may share a stack.
+
+    Attributes:
+        workers: Worker processes, named `worker-1` and so on; each has one child.
+        deliveries: Delivery processes, named `delivery-1` and so on.
+        holders: Processes with leases, named `holder-1` and so on.
+        has_gateway: Whether there is a `gateway`.
+        has_gates: Whether Postgres and the bus are reached through TCP gates.
+        settings: Further settings, by name without the prefix.
+        wrapped: Command prefixes by process name, for example `env` with a variable.
+        bus_options: Further command line options of the bus, for example `--appendonly no`.
+    """
+
+    workers: int = 2
+    deliveries: int = 1
+    holders: int = 1
+    has_gateway: bool = True
+    has_gates: bool = False
+    settings: tuple[tuple[str, object], ...] = ()
+    wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    bus_options: tuple[str, ...] = ()
+
+
+@dataclass
+class Stack:
+    """
+    A running layout.
+
+    Attributes:
+        postgres: The server itself, past any gate.
+        bus_server: As *postgres*.
+        postgres_gate: None without gates.
+        bus_gate: As *postgres_gate*.
+        shop: Takes the orders of phased work.
+        settings: As our processes have them; the test's own senders use them too.
+    """
+
+    layout: Layout
+    home: Home
+    postgres: EmbeddedServer
+    bus_server: EmbeddedServer
+    postgres_gate: Gate | None
+    bus_gate: Gate | None
+    shop: Shop
+    port: int
+    settings: CoreSettings
+    owner_url: str
+    supervisor: Supervisor
+    _keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @cached_property
+    def app(self) -> Units:
+        """Units of work as a client of ours has them, through the gate if there is one."""
+        return Units(make_engine(self.settings.database_app_url, self.settings))
+
+    @cached_property
+    def bus(self) -> redis.Redis:
+        """The bus, past the gate."""
+        return redis.Redis.from_url(self.bus_server.url, socket_timeout=10)
+
+    def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """As the owner of everything, past the gate; for looking, and for forging."""
+        address = make_url(self.owner_url).set(drivername="postgresql")
+        with psycopg.connect(
+            address.render_as_string(hide_password=False), connect_timeout=5, autocommit=True
+        ) as connection:
+            found = connection.execute(statement, parameters)  # type: ignore[arg-type]
+            return found.fetchall() if found.description else []
+
+    def key(self, project: str) -> str:
+        """An API key of *project* with all scopes, made on first use."""
+        if project not in self._keys:
+            key_id, key = new_key()
+            with self.app.open(Context.root(Project(project), "faults")) as uow:
+                keys.insert_project(uow.session, project)
+                keys.insert_key(
+                    uow.session,
+                    project,
+                    key_id=key_id,
+                    name="faults",
+                    mac=mac_of(key, self.home.secret("api_key_pepper")),
+                    scopes=SCOPES,
+                    created_by="faults",
+                    expires_at=None,
+                )
+            self._keys[project] = key
+        return self._keys[project]
+
+    # Processes.
+
+    def names(self, role: str) -> list[str]:
+        """Processes of one role, for example `worker`."""
+        return [state.name for state in self.states() if state.name.split("-")[0] == role]
+
+    def states(self) -> list[ProcessState]:
+        return self.supervisor.states()
+
+    def pid(self, name: str) -> int:
+        """Process id of *name*, as soon as it runs."""
+
+        def running() -> int:
+            return next((s.pid for s in self.states() if s.name == name and s.pid), 0)
+
+        return until(running, what=f"{name} runs")
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """To the main process alone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid(name), number)
+
+    def signal_group(self, name: str, number: signal.Signals) -> None:
+        """To the process and all its children; the supervisor brings back what it ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid(name), number)
+
+    def kill(self, name: str) -> None:
+        self.signal_group(name, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Stopped in the middle of whatever it does, children too, for the length of a block."""
+        pid = self.pid(name)
+        os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGCONT)
+
+    def stop(self, name: str) -> None:
+        """Have the supervisor end it in order, and leave it ended."""
+        with self.supervisor._remote() as remote:
+            remote.stopProcess(f"services:{name}")
+
+    def start(self, name: str) -> None:
+        with self.supervisor._remote() as remote:
+            remote.startProcess(f"services:{name}", False)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log"))
+
+    def log(self, name: str) -> str:
+        return (self.home.logs / f"{name}.log").read_text(errors="replace")
+
+    def last_words(self) -> str:
+        """The end of every log and what is unfinished, for whoever reads a failure."""
+        ends = [
+            f"== {path.stem}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+            for path in sorted(self.home.logs.glob("*.log"))
+        ]
+        with contextlib.suppress(psycopg.Error):
+            ends += ["== unfinished", *map(str, self.rows(_UNFINISHED))]
+        return "\n".join(ends)
+
+    # Servers.
+
+    def restart_postgres(self, *, down_seconds: float) -> None:
+        """Kill the server, leave it down, start it on the same data."""
+        _restart(self.postgres, down_seconds)
+
+    def restart_bus(self, *, down_seconds: float, wipe: bool = False) -> None:
+        """As `restart_postgres`; with *wipe* its log is gone, as that of a bus without one."""
+        _restart(self.bus_server, down_seconds, self._wipe_bus if wipe else lambda: None)
+
+    def _wipe_bus(self) -> None:
+        for file in self.bus_server.log.parent.rglob("*.aof*"):
+            file.unlink(missing_ok=True)
+
+    def await_ready(self) -> None:
+        """Until the gateway and every worker answer."""
+        if self.layout.has_gateway:
+            until(self._is_ready, what="the gateway is ready", seconds=START_SECONDS)
+        for role in ("worker", "delivery", "holder"):
+            for name in self.names(role):
+                self.pid(name)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.gateway_url}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def until(
+    condition: Callable[[], T], *, what: str, seconds: float = 30.0, pause: float = 0.05
+) -> T:
+    """Wait for *condition* and return its value; a server that is down makes it false."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            value = condition()
+        except (psycopg.OperationalError, redis.ConnectionError, Unavailable):
+            value = None  # type: ignore[assignment]
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+
+
+@contextlib.contextmanager
+def running(layout: Layout) -> Iterator[Stack]:
+    """A stack for the length of a block."""
+    with contextlib.ExitStack() as parts:
+        folder = parts.enter_context(tempfile.TemporaryDirectory(prefix="perpetune-"))
+        home = Home.at(Path(folder) / "home")
+        home.create()
+        postgres = parts.enter_context(embedded.private_postgres(is_durable=True))
+        bus = parts.enter_context(embedded.private_valkey("bus"))
+        bus.command = [*bus.command, *layout.bus_options]
+        if layout.bus_options:
+            bus.kill()
+            bus.restart()
+        stack = _make(layout, home, postgres, bus, parts)
+        parts.callback(stack.supervisor.stop, timeout_seconds=75)
+        parts.callback(_thaw_all, stack)
+        stack.supervisor.start(specs(layout), _environment(stack))
+        stack.supervisor.start_group("services")
+        stack.await_ready()
+        yield stack
+
+
+def specs(layout: Layout) -> list[ProcessSpec]:
+    """The supervised processes of a layout."""
+    wrapped = dict(layout.wrapped)
+
+    def process(name: str, *arguments: str) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            command=(*wrapped.get(name, ()), sys.executable, *arguments),
+            stop_seconds=15,
+        )
+
+    found = [process("gateway", "-m", "services.gateway")] if layout.has_gateway else []
+    roles: Sequence[tuple[str, int, tuple[str, ...]]] = (
+        ("worker", layout.workers, (str(WORKER),)),
+        ("delivery", layout.deliveries, ("-m", "services.delivery")),
+        ("holder", layout.holders, ("-m", "tests.faults.holder")),
+    )
+    for role, count, command in roles:
+        found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]
+    return found
+
+
+def _make(
+    layout: Layout,
+    home: Home,
+    postgres: EmbeddedServer,
+    bus: EmbeddedServer,
+    parts: contextlib.ExitStack,
+) -> Stack:
+    owner_url = make_url(postgres.url).set(database="perpetune").render_as_string(False)
+    passwords = {role: home.secret(f"{role}_password") for role in database.ROLES}
+    database.prepare(owner_url, passwords)
+    gates = [
+        _gate_to(server.url, parts) if layout.has_gates else None for server in (postgres, bus)
+    ]
+    settings = _settings(layout, home, owner_url, bus.url, gates, passwords)
+    shop = parts.enter_context(Shop().open())
+    stack = Stack(
+        layout=layout,
+        home=home,
+        postgres=postgres,
+        bus_server=bus,
+        postgres_gate=gates[0],
+        bus_gate=gates[1],
+        shop=shop,
+        port=free_port(),
+        settings=settings,
+        owner_url=owner_url,
+        supervisor=Supervisor(home),
+    )
+    parts.callback(stack.app.engine.dispose)
+    stack.rows(LEDGER)
+    return stack
+
+
+def _gate_to(url: str, parts: contextlib.ExitStack) -> Gate:
+    address = make_url(url)
+    gate = Gate(str(address.host), int(address.port or 0))
+    gate.start()
+    parts.callback(gate.stop)
+    return gate
+
+
+def _settings(
+    layout: Layout,
+    home: Home,
+    owner_url: str,
+    bus_url: str,
+    gates: Sequence[Gate | None],
+    passwords: dict[str, str],
+) -> CoreSettings:
+    postgres_gate, bus_gate = gates
+
+    def at(url: str, gate: Gate | None, **changes: str) -> str:
+        port = {"port": gate.port} if gate else {}
+        return make_url(url).set(**changes, **port).render_as_string(hide_password=False)
+
+    known = CoreSettings.model_fields
+    ours = {
+        "home": home.root,
+        "database_app_url": at(owner_url, postgres_gate, username="app", password=passwords["app"]),
+        "database_spine_url": at(
+            owner_url, postgres_gate, username="spine", password=passwords["spine"]
+        ),
+        "bus_url": at(bus_url, bus_gate),
+        "cache_url": at(bus_url, bus_gate),
+        "blobs_url": str(home.blobs),
+        "secrets_dir": home.secrets,
+        "broker_prefix": "perpetune:faults:",
+        "snapshot_milliseconds": 200,
+        **SCALED,
+        **{name: value for name, value in layout.settings if name in known},
+    }
+    return CoreSettings(**ours)  # type: ignore[arg-type]  # names and types are the fields'
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    core = {name: getattr(stack.settings, name) for name in stack.settings.model_fields_set}
+    rest = {
+        "port": stack.port,
+        "seal_milliseconds": 200,
+        "serving_port": free_port(),
+        **{name: value for name, value in stack.layout.settings if name not in core},
+    }
+    return {
+        **{f"PERPETUNE_{name.upper()}": str(value) for name, value in {**core, **rest}.items()},
+        "PYTHONPATH": str(ROOT),
+        "FAULTS_ORDERS_URL": stack.shop.url,
+    }
+
+
+def _thaw_all(stack: Stack) -> None:
+    """A frozen process cannot end in order."""
+    for state in stack.states():
+        if state.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(state.pid, signal.SIGCONT)
+
+
+def _restart(
+    server: EmbeddedServer, down_seconds: float, while_down: Callable[[], None] = lambda: None
+) -> None:
+    server.kill()
+    while_down()
+    time.sleep(down_seconds)
+
+    def is_back() -> bool:
+        # Of a killed Postgres some backends outlive it for a moment, and it waits for none.
+        try:
+            server.restart()
+        except Unavailable:
+            server.kill()
+            return False
+        return True
+
+    until(is_back, what="the server is back", seconds=30, pause=0.2)
