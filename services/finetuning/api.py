@@ -14,10 +14,11 @@ from services.finetuning.schemas import CheckpointObject, CreateJobBody, EventOb
 from services.finetuning.service.create import CreateJob, create_job
 from services.finetuning.service.ending import cancel_job
 from services.finetuning.settings import finetuning_settings
+from shared.backpressure import Addition
 from shared.db import UnitOfWork
 from shared.errors import Invalid
 from shared.http import Unit, authorised
-from shared.idempotency import CreatingRoute, Creation
+from shared.idempotency import CreatingRoute
 from shared.keys import Caller
 from shared.pages import Page, page_of
 
@@ -30,7 +31,7 @@ Retries = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 @router.post("")
 def create(
     caller: Annotated[Caller, authorised("jobs:write")],
-    uow: Creation,
+    uow: Addition,
     body: CreateJobBody,
     retries: Retries = 0,
 ) -> JobObject:

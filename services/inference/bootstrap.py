@@ -30,7 +30,7 @@ from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
 from shared.ids import Project
-from shared.process import process_blobs, process_settings, spine_units
+from shared.process import process_blobs, process_secret, process_settings, spine_units
 from shared.rendering.bases import list_bases
 from shared.rendering.tokenizer import load_tokenizer
 from shared.serving_client import AsyncServingClient
@@ -82,7 +82,7 @@ async def open_inference() -> AsyncIterator[Inference]:
         router = await asyncio.to_thread(_start_router, core, stack)
         await asyncio.to_thread(_warm_up)
         shipper = await _start_shipper(core, settings, stack)
-        recorder = Recorder(shipper.spool, receipt_key(core))
+        recorder = Recorder(shipper.spool, process_secret("receipt_key"))
         serving = AsyncServingClient(core.serving_url)
         stack.push_async_callback(serving.close)
         http = await stack.enter_async_context(make_http())
@@ -95,11 +95,6 @@ async def open_inference() -> AsyncIterator[Inference]:
             recorder=recorder,
         )
         yield replace(inference, shipper=shipper)
-
-
-def receipt_key(core: CoreSettings) -> bytes:
-    """The key that signs receipts."""
-    return core.secret("receipt_key").get_secret_value().encode()
 
 
 def make_http() -> httpx2.AsyncClient:

@@ -22,6 +22,7 @@ from services.ingestion.schemas import (
 )
 from services.ingestion.service import Upload
 from services.ingestion.settings import IngestionSettings
+from shared.backpressure import Room
 from shared.errors import Invalid
 from shared.http import Unit, authorised, context_of
 from shared.ids import Digest
@@ -58,6 +59,7 @@ _UPLOAD_BODY = {
 async def create_file(
     request: Request,
     caller: Annotated[Caller, authorised("files:write")],
+    room: Room,
     retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
 ) -> FileObject:
     """
@@ -65,7 +67,7 @@ async def create_file(
 
     A request the client marks as repeated gets the file it made before.
     """
-    del caller  # the dependency has done its work
+    del caller, room  # the dependencies have done their work
     async with request.form(max_files=1, max_fields=8) as form:
         upload, content = _upload_of(form, is_repetition=retries > 0)
         limit = (

@@ -11,7 +11,14 @@ from services.gateway.settings import GatewaySettings
 from shared.context import Context
 from shared.ids import Project
 from shared.keys import mac_of, new_key
-from shared.process import process_blobs, process_settings, process_units, spine_units
+from shared.process import (
+    process_blobs,
+    process_secret,
+    process_settings,
+    process_units,
+    spine_units,
+)
+from shared.rotation import Values
 from shared.scopes import SCOPES
 
 PEPPER = "pepper-of-the-tests"
@@ -19,7 +26,7 @@ PEPPER = "pepper-of-the-tests"
 
 @pytest.fixture
 def pepper():
-    return PEPPER
+    return Values.of(PEPPER)
 
 
 @pytest.fixture
@@ -83,5 +90,5 @@ def make_key(units):
 
 
 def _forget():
-    for made_once in (process_settings, process_units, spine_units, process_blobs):
+    for made_once in (process_settings, process_secret, process_units, spine_units, process_blobs):
         made_once.cache_clear()

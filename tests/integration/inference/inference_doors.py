@@ -40,6 +40,7 @@ from shared.blobs import make_blob_store
 from shared.http import RequestBoundary, check_scopes, make_api
 from shared.ids import Digest, Project, new_id
 from shared.keys import KeyRing, StoredKey, mac_of, new_key
+from shared.rotation import RotatingSecret
 from shared.serving_client import AsyncServingClient
 
 PROJECT = Project("acme")
@@ -101,7 +102,7 @@ class World:
             router=Router(self.routes, self.models),
             upstream=LlamaUpstream(Residence(serving, self.blobs), make_http()),
             scoring=ServingScoring(serving, self.blobs, AdapterFolders(self.folder / "peft")),
-            recorder=Recorder(self.spool, KEY),
+            recorder=Recorder(self.spool, RotatingSecret.fixed(KEY.decode())),
         )
         return self.inference
 
@@ -180,7 +181,9 @@ def http_door(world: World) -> Iterator[Door]:
         key_id, key = new_key()
         keys[key_id] = StoredKey(key_id, PROJECT, mac_of(key, "p"), frozenset(scopes), None)
         texts.append(key)
-    app = make_api(title="t", version="1", units=None, keys=KeyRing(Fixed(keys), "p"))
+    app = make_api(
+        title="t", version="1", units=None, keys=KeyRing(Fixed(keys), RotatingSecret.fixed("p"))
+    )
     app.include_router(inference_routes)
     check_scopes(app)
     app.state.inference = world.compose()
