@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from math import isfinite
 from typing import Any
 
 import httpx2
@@ -18,6 +17,7 @@ from services.inference.adapters.residence import Residence
 from services.inference.domain.generation import Piece, Sampling
 from services.inference.domain.routing import Served
 from shared.errors import Invalid, Missing, PerpetuneError, Unavailable
+from shared.serving_answers import read_retry_after
 
 _CONTEXT_EXCEEDED = "exceed_context_size_error"
 
@@ -128,7 +128,7 @@ def refusal(response: httpx2.Response, model: str) -> PerpetuneError:
     return Unavailable(
         f"Model '{model}' is overloaded or not ready ({status}); repeat in a moment.",
         code="upstream_unavailable",
-        retry_after=_retry_after(response),
+        retry_after=read_retry_after(response),
     )
 
 
@@ -138,14 +138,3 @@ def _describe(response: httpx2.Response) -> tuple[str, str]:
         return str(error["message"]), str(error["type"])
     except (ValueError, KeyError, TypeError):
         return f"The model answered {response.status_code}", ""
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(response.headers[header]) * unit
-        except (KeyError, ValueError):
-            continue
-        if isfinite(seconds):
-            return max(0.0, seconds)
-    return None

@@ -137,7 +137,7 @@ class Lived(RuleBasedStateMachine):
                 self.under_way.append(epoch)
                 assert isinstance(self.state, HalfOpen) != isinstance(before, Closed)
             case Refused(seconds) | Rest(seconds):
-                assert 0 < seconds <= RULES.longest_rest_seconds
+                assert 0 < seconds <= RULES.longest_rest_seconds + 1e-9
                 assert self.state == before
                 # It can always be tried again after what was said.
                 assert isinstance(RULES.admit(before, self.now + seconds + 1e-9)[1], Go)
