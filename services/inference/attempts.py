@@ -139,7 +139,8 @@ class Attempts:
                     )
                     return await _begun(_watched(pieces, call), call)
             except Unavailable as error:
-                call.end(Ending.FAILED, retry_after=error.retry_after)
+                # Said by the model itself, it has ended the call already, with the rest it wants.
+                call.end(Ending.FAILED)
                 failures += 1
                 go = await self._next(served.model, failures, error, deadline)
             except Invalid:
