@@ -13,6 +13,7 @@ from shared.ids import Project
 from shared.keys import mac_of, new_key
 from shared.process import process_blobs, process_settings, process_units, spine_units
 from shared.scopes import SCOPES
+from shared.testing.upstream import Upstream
 
 PEPPER = "pepper-of-the-tests"
 
@@ -23,13 +24,21 @@ def pepper():
 
 
 @pytest.fixture
-def core(database, monkeypatch, tmp_path):
+def upstream():
+    """The model server."""
+    with Upstream() as started:
+        yield started
+
+
+@pytest.fixture
+def core(database, monkeypatch, tmp_path, upstream):
     """Settings of this process, by its environment: rooms open what they need for themselves."""
     for name, value in {
         "DATABASE_APP_URL": database.app,
         "DATABASE_SPINE_URL": database.spine,
         "HOME": tmp_path,
         "BLOBS_URL": tmp_path / "blobs",
+        "SERVING_URL": upstream.url,
         "SECRETS_DIR": tmp_path / "secrets",
         "SNAPSHOT_MILLISECONDS": 100,
         "SECRET_API_KEY_PEPPER": PEPPER,
