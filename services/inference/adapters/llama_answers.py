@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Literal
 
 import httpx2
@@ -66,8 +67,9 @@ async def read_answer(
         httpx2.HTTPError: The answer broke off, ended too early or cannot be read.
     """
     if is_streamed:
-        async for event in _events(response.aiter_lines()):
-            yield _piece(event, top_logprobs)
+        async with aclosing(_events(response.aiter_lines())) as events:
+            async for event in events:
+                yield _piece(event, top_logprobs)
         return
     whole = _read(await response.aread())
     if not isinstance(whole, _Last):
@@ -85,23 +87,33 @@ def read_piece(text: str | bytes, top_logprobs: int) -> Piece:
     return _piece(_read(text), top_logprobs)
 
 
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[_Words | _Last]:
+async def _events(lines: AsyncIterator[str]) -> AsyncGenerator[_Words | _Last, None]:
     """Each event once, the end last."""
-    heard, has_ended = 0, False
+    heard: dict[int, _Words] = {}
+    has_ended = False
     async for line in lines:
         # What follows the end is read, so that the connection can be used again, and ignored.
         if has_ended or not line or line.startswith(":"):
             continue
         event = _read(line.removeprefix("data: "))
         has_ended = isinstance(event, _Last)
-        if isinstance(event, _Words) and event.tokens_predicted is not None:
-            if event.tokens_predicted <= heard:
-                # Said before: every event has a token of its own.
-                continue
-            heard = event.tokens_predicted
-        yield event
+        if isinstance(event, _Last) or _is_new(event, heard):
+            yield event
     if not has_ended:
         raise httpx2.RemoteProtocolError("the stream ended before the answer did")
+
+
+def _is_new(words: _Words, heard: dict[int, _Words]) -> bool:
+    """Every event has a token of its own, which tells a repeated one from one like it."""
+    position = words.tokens_predicted
+    if position is None:
+        return True
+    if position > next(reversed(heard), 0):
+        heard[position] = words
+        return True
+    if heard.get(position) != words:
+        raise httpx2.RemoteProtocolError("an event out of order")
+    return False
 
 
 def _read(text: str | bytes) -> _Words | _Last:

@@ -214,6 +214,7 @@ def _with_second(event):
 
 MALFORMED = {
     "truncated": acts.stream(lambda events: events[:2], is_cut=True),
+    "out of order": acts.stream(lambda events: [events[1], events[0], *events[2:]]),
     "ended without its end": acts.stream(lambda events: events[:-1]),
     "invalid JSON": _with_second(b'data: {"content": "wo\n\n'),
     "no event": _with_second(b"dXta: nothing\n\n"),
@@ -247,13 +248,14 @@ def test_stream_that_is_malformed_is_marked_and_never_recorded_as_complete(
     assert len(upstream.calls("complete")) == 1
 
 
-@pytest.mark.parametrize("copies", ["words", "end", "all"])
+@pytest.mark.parametrize("copies", ["words", "earlier words", "end", "all"])
 def test_event_that_comes_twice_is_heard_once(make_door, upstream, copies):
     """Guarantee (F-17): duplicates change neither the words nor the tokens that are counted."""
     door = make_door()
     good = _events(door.post(PATH, _chat(stream=True)))
     edit = {
         "words": lambda events: [events[0], *events[:2], *events[1:]],
+        "earlier words": lambda events: [*events[:-1], events[0], events[1], events[-1]],
         "end": lambda events: [*events, events[-1]],
         "all": lambda events: [event for event in events for _ in range(2)],
     }[copies]
