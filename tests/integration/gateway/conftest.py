@@ -20,6 +20,7 @@ from shared.process import (
 )
 from shared.rotation import Values
 from shared.scopes import SCOPES
+from shared.testing.upstream import Upstream
 
 PEPPER = "pepper-of-the-tests"
 
@@ -30,13 +31,21 @@ def pepper():
 
 
 @pytest.fixture
-def core(database, monkeypatch, tmp_path):
+def upstream():
+    """The model server."""
+    with Upstream() as started:
+        yield started
+
+
+@pytest.fixture
+def core(database, monkeypatch, tmp_path, upstream):
     """Settings of this process, by its environment: rooms open what they need for themselves."""
     for name, value in {
         "DATABASE_APP_URL": database.app,
         "DATABASE_SPINE_URL": database.spine,
         "HOME": tmp_path,
         "BLOBS_URL": tmp_path / "blobs",
+        "SERVING_URL": upstream.url,
         "SECRETS_DIR": tmp_path / "secrets",
         "SNAPSHOT_MILLISECONDS": 100,
         "SECRET_API_KEY_PEPPER": PEPPER,

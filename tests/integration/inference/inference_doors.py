@@ -213,6 +213,7 @@ class Directed:
         return Starlette(
             routes=[
                 Path_("/v1/load", self._load, methods=["POST"]),
+                Path_("/child/{generation:int}/{model}/health", _well),
                 Path_(
                     "/child/{generation:int}/{model}/completion", self._complete, methods=["POST"]
                 ),
@@ -223,7 +224,7 @@ class Directed:
         body = await request.json()
         self.loads.append(body["model"])
         url = f"{self.url}/child/{len(self.loads)}/{body['model']}"
-        return JSONResponse({"model": body["model"], "url": url, "pid": 1})
+        return JSONResponse({"model": body["model"], "url": url, "pid": 1, "state": "ready"})
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
@@ -234,6 +235,10 @@ class Directed:
             if answer is not None:
                 return answer
         return good(body)
+
+
+async def _well(_request: Request) -> Response:
+    return Response()
 
 
 END = {
