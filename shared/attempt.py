@@ -112,8 +112,8 @@ class Attempt:
             self._delivery = claim.delivery
             if claim.is_taken:
                 consumer, context = self._prepare(claim.delivery)
-                if consumer.effect:
-                    consumer.effect(UnitOfWork(uow.session, context, claim.at), claim.delivery)
+                assert consumer.effect, "rows of other tasks are kept"
+                consumer.effect(UnitOfWork(uow.session, context, claim.at), claim.delivery)
                 return "done"
         return self._carry_out_at_length(claim)
 
