@@ -13,7 +13,8 @@ SECRETS := postgres_password app_password spine_password bus_password cache_pass
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test faults faults-soak bench-audit bench-bus lint format types lock secrets clean
+.PHONY: help install run demo up down status test faults faults-soak bench-audit bench-bus bench-bloat lint format types lock \
+  secrets clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -71,6 +72,9 @@ bench-audit: $(INSTALLED) ## Measure what the audit log costs and how fast it is
 
 bench-bus: $(INSTALLED) ## Commands per second through the spine, beside plain Celery
 	$(BIN)/python -m tests.bench.bus
+
+bench-bloat: $(INSTALLED) ## What a million messages do to the time it takes to claim one
+	$(BIN)/python -m tests.bench.bloat
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check --no-cache .

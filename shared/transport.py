@@ -17,20 +17,25 @@ from typing import Any
 
 from kombu.transport import redis
 
+from shared.broker import FURTHER, MOST_RUNG_TOGETHER
 from shared.logging import get_logger
 
 log = get_logger(__name__)
 
 
 def is_ringing(raw: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether a decoded string of a queue is a task message that carries the id of a delivery."""
+    """Whether a decoded string of a queue is a task message that carries ids of deliveries."""
     try:
         properties, headers = raw["properties"], raw["headers"]
         body = base64.b64decode(raw["body"], validate=True)
         (delivery_id,), _keywords, _embedded = json.loads(body)
-        uuid.UUID(delivery_id)
+        further = headers.get(FURTHER, [])
+        for one in (delivery_id, *further):
+            uuid.UUID(one)
         return (
-            raw["content-type"] == "application/json"
+            isinstance(further, list)
+            and len(further) < MOST_RUNG_TOGETHER
+            and raw["content-type"] == "application/json"
             and raw["content-encoding"] == "utf-8"
             and properties["body_encoding"] == "base64"
             and isinstance(properties["delivery_tag"], str)

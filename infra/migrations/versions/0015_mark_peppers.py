@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 
 TABLES = """
 -- A fingerprint; NULL where 0.1.0 stored the key, until it is used the next time.

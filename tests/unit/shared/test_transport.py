@@ -10,18 +10,21 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.broker import FURTHER, MOST_RUNG_TOGETHER
 from shared.ids import uuid7
 from shared.transport import is_ringing
 
 
-def _rung(*arguments: object) -> dict[str, object]:
+def _rung(*arguments: object, **headers: object) -> dict[str, object]:
     """What Celery itself writes for our bell."""
     app = Celery("t", broker="memory://")
     app.conf.update(task_serializer="json")
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         simple = connection.SimpleQueue("q")
-        app.send_task("room.do", args=list(arguments), queue="q", connection=connection)
+        app.send_task(
+            "room.do", args=list(arguments), queue="q", headers=headers, connection=connection
+        )
         raw: dict[str, object] = channel._get("q")
         simple.close()
     return json.loads(json.dumps(raw))
@@ -34,6 +37,28 @@ def test_the_bell_is_heard():
 @pytest.mark.parametrize("arguments", [(), ("x",), (7,), (str(uuid7()), 1), (["x" * 1000],)])
 def test_another_task_message_is_not(arguments):
     assert not is_ringing(_rung(*arguments))
+
+
+def test_a_bell_of_several_is_heard():
+    further = [str(uuid7()) for _ in range(MOST_RUNG_TOGETHER - 1)]
+    assert is_ringing(_rung(str(uuid7()), **{FURTHER: further}))
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        None,
+        7,
+        "x",
+        str(uuid7()),
+        {str(uuid7()): 1},
+        [7],
+        ["x"],
+        [str(uuid7())] * MOST_RUNG_TOGETHER,
+    ],
+)
+def test_a_bell_of_several_that_names_something_else_is_not(further):
+    assert not is_ringing(_rung(str(uuid7()), **{FURTHER: further}))
 
 
 @pytest.mark.parametrize("missing", ["body", "properties", "headers", "content-type"])
