@@ -51,6 +51,12 @@ SCALED: dict[str, object] = {
     "task_soft_limit_seconds": 3,
     "visibility_timeout_seconds": 12,
     "idle_transaction_milliseconds": 4_000,
+    "statement_timeout_milliseconds": 3_000,
+    "lock_timeout_milliseconds": 1_000,
+    "answer_timeout_milliseconds": 4_000,
+    "database_silence_seconds": 4,
+    "database_connect_seconds": 2,
+    "database_pool_seconds": 2.0,
     "worker_soft_shutdown_seconds": 1.0,
     "worker_children": 1,
 }

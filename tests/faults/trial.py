@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -106,11 +106,24 @@ class Trial:
         self.results.append(Result.skipped(self.fault, self.title, reason))
         pytest.skip(reason)
 
-    def conclude(self, load: Load, bound: Bound, *, quiet_seconds: float = 60.0) -> None:
+    def conclude(
+        self,
+        load: Load,
+        bound: Bound,
+        *,
+        quiet_seconds: float = 60.0,
+        contradictions: Iterable[str] = (),
+    ) -> None:
         """
         After the load: wait until all is quiet, compare sets, record the result, then judge it.
+
+        Args:
+            load: Has ended.
+            bound: Of each recovery.
+            quiet_seconds: How long it is waited.
+            contradictions: To what only this fault has to hold.
         """
-        contradictions = []
+        contradictions = list(contradictions)
         try:
             load.await_quiet(seconds=quiet_seconds)
         except AssertionError as error:
