@@ -58,7 +58,7 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
             "socket_timeout": settings.bus_timeout_seconds,
             "socket_connect_timeout": settings.bus_connect_timeout_seconds,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "health_check_interval": settings.bus_health_seconds,
             # The client's own repeat would ring twice without anybody knowing.
             "retry_on_timeout": False,
             # Another application on the same Redis must not share our unacked set.

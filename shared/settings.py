@@ -66,6 +66,9 @@ class CoreSettings(BaseServiceSettings):
     # Workers block for a second on purpose, so an answer has to be given more time than that.
     bus_timeout_seconds: Annotated[float, Ge(2), Le(60)] = 10.0
     bus_connect_timeout_seconds: Annotated[float, Ge(0.5), Le(60)] = 5.0
+    # A worker that waits for a ringing hears nothing of a connection that was cut meanwhile; it
+    # makes a new one after a second and twice this.
+    bus_health_seconds: Annotated[int, Ge(1), Le(300)] = 25
 
     # A delivery that was rung and not taken is rung again after this long.
     ring_again_seconds: Annotated[float, Ge(0.5), Le(600)] = 30.0
