@@ -48,6 +48,8 @@ RESTART_SECONDS = 10.0
 # Held while the bus is full, far more than our processes ever keep in it.
 _BALLAST_BYTES = 16_000_000
 
+SEAL_MILLISECONDS = 200
+
 # Production values scaled down, so that twenty recoveries fit into two minutes.
 SCALED: dict[str, object] = {
     "lease_seconds": 3.0,
@@ -66,6 +68,7 @@ SCALED: dict[str, object] = {
     "worker_children": 1,
     "bus_timeout_seconds": 2.0,
     "bus_connect_timeout_seconds": 1.0,
+    "bus_health_seconds": 2,
 }
 
 # Tables of the harness beside the product's: what happened, without a constraint that would hide
@@ -306,6 +309,16 @@ class Stack:
         for file in self.bus_server.log.parent.rglob("*.aof*"):
             file.unlink(missing_ok=True)
 
+    def memory_bytes(self) -> dict[str, int]:
+        """What each process and its children keep in memory, by name."""
+        groups: dict[int, int] = {}
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                group = os.getpgid(int(folder.name))
+                pages = int((folder / "statm").read_text().split()[1])
+                groups[group] = groups.get(group, 0) + pages * os.sysconf("SC_PAGE_SIZE")
+        return {state.name: groups.get(state.pid, 0) for state in self.states() if state.pid}
+
     def await_ready(self) -> None:
         """Until the gateway and every worker answer."""
         if self.layout.has_gateway:
@@ -459,6 +472,8 @@ def _settings(
         "blobs_url": str(home.blobs),
         "secrets_dir": home.secrets,
         "broker_prefix": "perpetune:faults:",
+        # Nobody listens there, unless a test does.
+        "serving_url": f"http://127.0.0.1:{free_port()}",
         "snapshot_milliseconds": 200,
         **SCALED,
         **{name: value for name, value in layout.settings if name in known},
@@ -470,8 +485,7 @@ def _environment(stack: Stack) -> dict[str, str]:
     core = {name: getattr(stack.settings, name) for name in stack.settings.model_fields_set}
     rest = {
         "port": stack.port,
-        "seal_milliseconds": 200,
-        "serving_port": free_port(),
+        "seal_milliseconds": SEAL_MILLISECONDS,
         **{name: value for name, value in stack.layout.settings if name not in core},
     }
     return {
