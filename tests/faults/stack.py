@@ -37,6 +37,7 @@ from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 from shared.testing.gate import Gate
 from tests.faults.orders import Shop
+from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
@@ -108,6 +109,7 @@ class Layout:
         plain_workers: Workers of the control, named `plain-1` and so on; each has one child.
         has_gateway: Whether there is a `gateway`.
         has_gates: Whether Postgres and the bus are reached through TCP gates.
+        has_tls: Whether TLS is spoken with Postgres, through its gate.
         settings: Further settings, by name without the prefix.
         wrapped: Command prefixes by process name, for example `env` with a variable.
         bus_options: Further command line options of the bus, for example `--appendonly no`.
@@ -119,6 +121,7 @@ class Layout:
     plain_workers: int = 0
     has_gateway: bool = True
     has_gates: bool = False
+    has_tls: bool = False
     settings: tuple[tuple[str, object], ...] = ()
     wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
     bus_options: tuple[str, ...] = ()
@@ -418,6 +421,8 @@ def _make(
     gates = [
         _gate_to(server.url, parts) if layout.has_gates else None for server in (postgres, bus)
     ]
+    if layout.has_tls:
+        gates[0] = _gate_to_tls(postgres.url, parts)
     settings = _settings(layout, home, owner_url, bus.url, gates, passwords)
     shop = parts.enter_context(Shop().open())
     stack = Stack(
@@ -438,6 +443,12 @@ def _make(
     return stack
 
 
+def _gate_to_tls(url: str, parts: contextlib.ExitStack) -> Gate:
+    address = make_url(url)
+    port = parts.enter_context(tunnel_to(str(address.host), int(address.port or 0)))
+    return _gate_to(address.set(port=port).render_as_string(hide_password=False), parts)
+
+
 def _gate_to(url: str, parts: contextlib.ExitStack) -> Gate:
     address = make_url(url)
     gate = Gate(str(address.host), int(address.port or 0))
@@ -456,17 +467,19 @@ def _settings(
 ) -> CoreSettings:
     postgres_gate, bus_gate = gates
 
-    def at(url: str, gate: Gate | None, **changes: str) -> str:
+    def at(url: str, gate: Gate | None, **changes: Any) -> str:
         port = {"port": gate.port} if gate else {}
         return make_url(url).set(**changes, **port).render_as_string(hide_password=False)
+
+    def postgres_as(role: str) -> str:
+        options = CLIENT_OPTIONS if layout.has_tls else {}
+        return at(owner_url, postgres_gate, username=role, password=passwords[role], query=options)
 
     known = CoreSettings.model_fields
     ours = {
         "home": home.root,
-        "database_app_url": at(owner_url, postgres_gate, username="app", password=passwords["app"]),
-        "database_spine_url": at(
-            owner_url, postgres_gate, username="spine", password=passwords["spine"]
-        ),
+        "database_app_url": postgres_as("app"),
+        "database_spine_url": postgres_as("spine"),
         "bus_url": at(bus_url, bus_gate),
         "cache_url": at(bus_url, bus_gate),
         "blobs_url": str(home.blobs),
