@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.faults.load import Rates
 from tests.faults.network import OtherHost, why_not
 from tests.faults.stack import RESTART_SECONDS, Layout
 from tests.faults.trial import Bound
@@ -49,7 +50,8 @@ def test_a_host_that_is_cut_off_loses_and_doubles_nothing(stack, trial):
         f"{settings.ring_again_seconds} s",
     )
     open_to(stack, HOST)
-    with trial.load() as load:
+    # The shop of phased work is on the loopback of this host.
+    with trial.load(Rates(phased=0)) as load:
         for _ in trial.rounds():
             trial.pause()
             with HOST.cut_off():
