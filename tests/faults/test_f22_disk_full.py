@@ -52,7 +52,7 @@ def test_an_upload_without_room_is_refused_whole(stack, trial):
 
 
 def test_a_database_without_room_refuses_and_goes_on(stack, trial):
-    """Postgres' disk full for one to three seconds or more, in half of all rounds so that it breaks down.
+    """Postgres' disk full for a second or more, in half of all rounds so that it breaks down.
 
     Guarantee: the API answers 503 or 507, nothing is half-written, and all that was accepted is
     done once there is room.
