@@ -25,6 +25,7 @@ from shared.context import Context
 from shared.contracts.envelope import Message
 from shared.errors import Unavailable
 from shared.ids import Project
+from shared.patience import patient_for
 from shared.settings import CoreSettings
 
 # SQLSTATE classes after which the same transaction may succeed: connection, resources,
@@ -46,21 +47,34 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
         settings: Timeouts and pool size.
         pool: Connections kept; the setting when None.
     """
+    silence = settings.database_silence_seconds
+    keepalive = max(1, silence // 4)
     options = (
         f"-c statement_timeout={settings.statement_timeout_milliseconds} "
         f"-c lock_timeout={settings.lock_timeout_milliseconds} "
         f"-c idle_in_transaction_session_timeout={settings.idle_transaction_milliseconds} "
+        # The server's end of a cut connection holds locks, and a place, until it notices.
+        f"-c tcp_user_timeout={1000 * silence} -c tcp_keepalives_idle={keepalive} "
+        f"-c tcp_keepalives_interval={keepalive} "
         "-c timezone=UTC"
     )
     engine = create_engine(
         url,
         pool_size=pool or settings.database_pool_connections,
         max_overflow=0,
-        pool_timeout=10,
+        pool_timeout=settings.database_pool_seconds,
         # Errors are logged and stored as reasons; what a statement carries is a project's content.
         hide_parameters=True,
-        connect_args={"options": options, "connect_timeout": 5},
+        connect_args={
+            "options": options,
+            "connect_timeout": settings.database_connect_seconds,
+            # Bytes under way are given up after the user timeout; keepalives make some.
+            "tcp_user_timeout": 1000 * silence,
+            "keepalives_idle": keepalive,
+            "keepalives_interval": keepalive,
+        },
     )
+    patient_for(engine, settings.answer_timeout_milliseconds / 1000)
     _ask_idle_connections(engine)
     return engine
 

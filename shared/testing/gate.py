@@ -109,7 +109,9 @@ class Gate:
 
     def stop(self) -> None:
         self._call(self._server.close)
+        self.set(FAIR)
         self.reset()
+        asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
@@ -154,6 +156,12 @@ class Gate:
     def _end_all(self, *, reset: bool) -> None:
         for connection in self._open:
             connection.end(reset=reset)
+
+    async def _ended(self) -> None:
+        """Until what bad weather held up has noticed that its connection is gone."""
+        tasks = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
 
     async def _serve(self) -> int:
         self._server = await asyncio.start_server(self._accept, self._listen, 0)

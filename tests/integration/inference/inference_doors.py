@@ -155,9 +155,9 @@ def await_true(is_true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any, port: int = 0) -> Iterator[str]:
     """The address of *app*, run by uvicorn in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )

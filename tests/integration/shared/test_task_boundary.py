@@ -17,7 +17,7 @@ from shared.errors import Corrupt, Unavailable
 from shared.ids import Project
 from shared.settings import CoreSettings
 from shared.spine.deliveries import Delivery
-from shared.testing.gate import Weather, open_gate
+from shared.testing.gate import FAIR, Weather, open_gate
 from shared.work import Work
 
 A = Context.root(Project("a"), "test")
@@ -144,6 +144,58 @@ def test_a_commit_without_an_answer_says_that_its_outcome_is_unknown(database, s
     while not (audited := _audited(spine)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert audited == [("thing.made", "thing_1")]
+
+
+def test_a_server_that_falls_silent_is_given_up_and_found_again(database):
+    """Guarantee: where bytes vanish and TCP looks alive, no thread of ours hangs for ever."""
+    settings = CoreSettings(
+        statement_timeout_milliseconds=500,
+        answer_timeout_milliseconds=800,
+        database_connect_seconds=2,
+        database_pool_connections=1,
+    )
+    address = make_url(database.app)
+    with open_gate("127.0.0.1", address.port) as gate:
+        units = Units(make_engine(address.set(port=gate.port).render_as_string(False), settings))
+        with pytest.raises(Unavailable), units.open(A) as uow:
+            uow.session.execute(text("SELECT 1"))
+            silent = time.monotonic()
+            gate.set(Weather(is_dropping=True))
+            uow.session.execute(text("SELECT 2"))
+        assert time.monotonic() - silent < 2
+        with pytest.raises(Unavailable), units.open(A) as uow:
+            uow.session.execute(text("SELECT 3"))
+        assert time.monotonic() - silent < 5
+        gate.set(FAIR)
+        with units.open(A) as uow:
+            assert uow.session.execute(text("SELECT 4")).scalar_one() == 4
+        units.engine.dispose()
+
+
+def test_a_commit_into_silence_says_that_its_outcome_is_unknown(database):
+    settings = CoreSettings(statement_timeout_milliseconds=500, answer_timeout_milliseconds=800)
+    address = make_url(database.app)
+    with open_gate("127.0.0.1", address.port) as gate:
+        units = Units(make_engine(address.set(port=gate.port).render_as_string(False), settings))
+        with pytest.raises(Unavailable) as raised, units.open(A) as uow:
+            uow.session.execute(text("SELECT 1"))
+            gate.set(Weather(is_dropping=True))
+        units.engine.dispose()
+    assert raised.value.code == "outcome_unknown"
+
+
+def test_a_statement_that_is_too_slow_keeps_its_connection(database):
+    """Guarantee: the server's own timeout comes first, and is no lost connection."""
+    settings = CoreSettings(statement_timeout_milliseconds=300, answer_timeout_milliseconds=2_000)
+    units = Units(make_engine(database.app, settings))
+    process = text("SELECT pg_backend_pid()")
+    with units.open(A) as uow:
+        before = uow.session.execute(process).scalar_one()
+    with pytest.raises(Unavailable), units.open(A) as uow:
+        uow.session.execute(text("SELECT pg_sleep(5)"))
+    with units.open(A) as uow:
+        assert uow.session.execute(process).scalar_one() == before
+    units.engine.dispose()
 
 
 def test_a_pool_that_is_used_up_is_a_passing_failure(database):
