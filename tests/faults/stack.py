@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -224,6 +225,11 @@ class Stack:
     def start(self, name: str) -> None:
         with self.supervisor._remote() as remote:
             remote.startProcess(f"services:{name}", False)
+
+    def exits(self, role: str) -> int:
+        """How many main processes of *role* have ended so far without being asked to."""
+        log = (self.home.logs / "supervisor.log").read_text(errors="replace")
+        return len(re.findall(rf"exited: {role}-\d+ \(.*; not expected\)", log))
 
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log"))
