@@ -21,6 +21,8 @@ from tests.faults.stack import Layout, Stack
 
 _PREFIX = "perpetune:courier:"
 _LOOK_SECONDS = 0.02
+# The ringers ring no more while their queues are full, so these must fill when workers are slow.
+_MOST_HANDED = 100
 
 BY_COURIER = Layout(
     wrapped=tuple(
@@ -114,14 +116,21 @@ class Courier:
         gathered: list[tuple[str, bytes]] = []
         deadline = time.monotonic() + manner.gather_seconds
         while True:
-            keys = [f"{prefix}{queue}" for queue in ROOM_QUEUES]
-            found = self.stack.bus.brpop(keys, timeout=_LOOK_SECONDS)
+            keys = [f"{prefix}{queue}" for queue in self._open_queues()]
+            found = self.stack.bus.brpop(keys, timeout=_LOOK_SECONDS) if keys else None
             if found:
                 queue = found[0].decode().removeprefix(prefix)
                 self.fetched[queue] += 1
                 gathered.append((queue, found[1]))
             if len(gathered) >= manner.shuffled or time.monotonic() >= deadline:
                 return gathered
+
+    def _open_queues(self) -> list[str]:
+        with self.stack.bus.pipeline(transaction=False) as pipeline:
+            for queue in ROOM_QUEUES:
+                pipeline.llen(f"{_PREFIX}{queue}")
+            lengths = zip(ROOM_QUEUES, pipeline.execute(), strict=True)
+        return [queue for queue, length in lengths if length < _MOST_HANDED]
 
     def _hand_over(self) -> None:
         while self._waiting and self._waiting[0][0] <= time.monotonic():

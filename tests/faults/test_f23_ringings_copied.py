@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 
 from tests.faults.courier import BY_COURIER, Courier, Manner
+from tests.faults.load import Rates
 from tests.faults.trial import Bound
 
 FAULT = "F-23"
 LAYOUT = BY_COURIER
 LATEST_SECONDS = 3.0
+# Three ringings a command: a third of the usual load is as many.
+RATES = Rates(probes=3.0, phased=0.7, jobs=0.7, api=1.0)
 
 
 def thrice(chance: random.Random) -> tuple[float, ...]:
@@ -29,7 +32,7 @@ def test_copied_ringings_have_one_effect_each(stack, trial):
     )
     courier = Courier(stack, trial.chance)
     with courier.on_duty():
-        with trial.load() as load:
+        with trial.load(RATES) as load:
             for _ in trial.rounds():
                 with courier.carrying(Manner(thrice)):
                     trial.pause(2.0, 4.0)

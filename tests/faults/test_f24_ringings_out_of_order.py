@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from shared.ids import uuid7
 from tests.faults.courier import BY_COURIER, Courier, Manner
-from tests.faults.load import Load
+from tests.faults.load import Load, Rates
 from tests.faults.probes import Probe
 from tests.faults.stack import RESTART_SECONDS, Stack
 from tests.faults.trial import Bound
@@ -20,7 +20,9 @@ FAULT = "F-24"
 LAYOUT = BY_COURIER
 SHUFFLED = 100
 LANES = 4
-LANE_COMMANDS_PER_SECOND = 4.0
+LANE_COMMANDS_PER_SECOND = 3.0
+# With the lanes as much as usual.
+RATES = Rates(probes=5.0, phased=1.0, jobs=0.7, api=1.0)
 # As long as a ringing again and half of it, as 30 s and more are in production.
 HELD_SECONDS = 3.0
 
@@ -43,7 +45,7 @@ def test_order_of_ringings_decides_nothing(stack, trial):
     courier = Courier(stack, trial.chance)
     out_of_order = Manner(held_now_and_then, shuffled=SHUFFLED, gather_seconds=1.0)
     with courier.on_duty():
-        with trial.load() as load, lanes(load, trial.seed) as emitted:
+        with trial.load(RATES) as load, lanes(load, trial.seed) as emitted:
             for _ in trial.rounds():
                 with courier.carrying(out_of_order):
                     trial.pause(2.0, 3.0)
