@@ -93,23 +93,28 @@ def bound_of_poison(stack: Stack) -> Bound:
 
 def plant_unreadable(stack: Stack, task: str) -> dict[str, str]:
     """Rows of *task* with each unreadable envelope; what their reasons have to say, by id."""
-    context = Context.root(Project(POISONED), "faults")
-    with stack.app.open(context) as uow:
-        sound = Envelope.seal(Probe(number="poison"), context, uow.now).model_dump(mode="json")
-    rows = {}
-    for change in UNREADABLE.values():
-        envelope = {**sound, **change} if isinstance(change, dict) and change else change
-        rows[stack.plant(POISONED, task, envelope)] = "message_unreadable"
-    return rows
+    sound = sound_envelope(stack)
+    return {
+        stack.plant(
+            POISONED, task, {**sound, **change} if isinstance(change, dict) and change else change
+        ): "message_unreadable"
+        for change in UNREADABLE.values()
+    }
 
 
 def plant_unknown(stack: Stack) -> dict[str, str]:
     """As `plant_unreadable`: rows of unknown tasks with two attempts left, one in every queue."""
-    attempts = stack.settings.delivery_attempts
+    sound, left = sound_envelope(stack), stack.settings.delivery_attempts - 2
     return {
-        stack.plant(POISONED, f"{queue}.no_such_task", {}, starts=attempts - 2): "task_unknown"
+        stack.plant(POISONED, f"{queue}.no_such_task", sound, starts=left): "task_unknown"
         for queue in ROOM_QUEUES
     }
+
+
+def sound_envelope(stack: Stack) -> dict[str, Any]:
+    context = Context.root(Project(POISONED), "faults")
+    with stack.app.open(context) as uow:
+        return Envelope.seal(Probe(number="poison"), context, uow.now).model_dump(mode="json")
 
 
 def letters(stack: Stack, deliveries: dict[str, str]) -> dict[str, str]:
