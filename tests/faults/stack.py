@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -31,10 +32,11 @@ from services.gateway import repository as keys
 from shared.context import Context
 from shared.db import Units, make_engine
 from shared.errors import Unavailable
-from shared.ids import Project
+from shared.ids import Project, uuid7
 from shared.keys import mac_of, new_key
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
+from shared.spine.deliveries import queue_of
 from shared.testing.gate import Gate
 from tests.faults.orders import Shop
 from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
@@ -42,6 +44,7 @@ from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
 PLAIN_WORKER = Path(__file__).with_name("plain_worker.py")
+DELIVERY = Path(__file__).with_name("delivery.py")
 START_SECONDS = 60.0
 # A killed process is back within this, on two cores that do other work as well.
 RESTART_SECONDS = 10.0
@@ -195,6 +198,21 @@ class Stack:
                 )
             self._keys[project] = key
         return self._keys[project]
+
+    def plant(self, project: str, task: str, envelope: object, *, starts: int = 0) -> str:
+        """One due delivery with whatever envelope, behind the back of the code; its id."""
+        delivery = str(uuid7())
+        self.rows(
+            "INSERT INTO spine.deliveries (id, project, queue, task, envelope, starts) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
+            delivery,
+            project,
+            queue_of(task),
+            task,
+            json.dumps(envelope),
+            starts,
+        )
+        return delivery
 
     # Processes.
 
@@ -399,7 +417,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     found = [process("gateway", "-m", "services.gateway")] if layout.has_gateway else []
     roles: Sequence[tuple[str, int, tuple[str, ...]]] = (
         ("worker", layout.workers, (str(WORKER),)),
-        ("delivery", layout.deliveries, ("-m", "services.delivery")),
+        ("delivery", layout.deliveries, (str(DELIVERY),)),
         ("holder", layout.holders, ("-m", "tests.faults.holder")),
         ("plain", layout.plain_workers, (str(PLAIN_WORKER),)),
     )

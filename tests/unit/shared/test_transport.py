@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.broker import FURTHER, MOST_RUNG_TOGETHER
 from shared.ids import uuid7
-from shared.transport import is_ringing
+from shared.transport import is_ringing, plain
 
 
 def _rung(*arguments: object, **headers: object) -> dict[str, object]:
@@ -71,6 +71,36 @@ def test_half_a_message_is_not(missing):
 @pytest.mark.parametrize("body", ["!!!", "", None, 7, base64.b64encode(b"[" * 100_000).decode()])
 def test_a_body_that_cannot_be_decoded_is_not(body):
     assert not is_ringing(_rung(str(uuid7())) | {"body": body})
+
+
+def test_of_a_ringing_its_task_and_its_deliveries_are_handed_on_and_nothing_else():
+    """Guarantee: who can write to the bus can ring, and can neither delay nor direct a worker."""
+    delivery, further = str(uuid7()), [str(uuid7())]
+    raw = _rung(delivery)
+    raw["headers"] |= {
+        "further_deliveries": further,
+        "eta": "2126-01-01T00:00:00Z",
+        "expires": 7,
+        "timelimit": ["a", {}],
+        "stamped_headers": 5,
+        "compression": "application/x-gzip",
+    }
+    raw["properties"] |= {"delivery_info": {"exchange": 1}, "priority": "high"}
+    body = [[delivery], {"other": 1}, {"callbacks": [{"task": "x"}]}]
+    raw["body"] = base64.b64encode(json.dumps(body).encode()).decode()
+    made = plain(raw, "room")
+    assert is_ringing(made)
+    assert made["headers"] == {
+        "task": "room.do",
+        "id": raw["headers"]["id"],
+        "further_deliveries": further,
+    }
+    assert json.loads(base64.b64decode(made["body"])) == [[delivery], {}, {}]
+    assert made["properties"].pop("delivery_tag") != raw["properties"]["delivery_tag"]
+    assert made["properties"] == {
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": "room"},
+    }
 
 
 _LEAVES = st.none() | st.integers() | st.text()
