@@ -133,6 +133,9 @@ def answer(name: str, delivery_id: str, run: Callable[[Work], None]) -> None:
         delivery = deliveries.peek(uow.session, delivery_id)
     if delivery is None or delivery.task != name:
         return
+    if delivery.starts >= process_settings().delivery_attempts:
+        # The last attempt ended its worker without a word; who rings will bury it.
+        return
     work = Work(units, delivery, Context.root(delivery.project, f"task:{name}"))
     structlog.contextvars.bind_contextvars(
         task=name, delivery_id=delivery_id, project=delivery.project

@@ -39,9 +39,7 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
         slowest["working"] <= stack.settings.ring_again_seconds,
         f"an orphan lived for {slowest['working']:.1f} s: what it did may have been rung again",
     )
-    trial.expect(
-        slowest[YOUNG] <= RESTART_SECONDS, "a young orphan outlived a start"
-    )
+    trial.expect(slowest[YOUNG] <= RESTART_SECONDS, "a young orphan outlived a start")
     trial.conclude(load, bound)
 
 
