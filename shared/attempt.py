@@ -122,7 +122,8 @@ class Attempt:
         if claim.is_repeated:
             with self._units.open(NOBODY) as uow:
                 delivery = deliveries.peek(uow.session, claim.delivery.id)
-        if delivery is None:
+        if delivery is None or delivery.starts >= process_settings().delivery_attempts:
+            # Done; or its last attempt ended its worker without a word, and who rings will bury it.
             return None
         self._delivery = delivery
         consumer, context = self._prepare(delivery)

@@ -88,6 +88,7 @@ CREATE TABLE faults.steps (
     seq bigint GENERATED ALWAYS AS IDENTITY, number text NOT NULL, step int NOT NULL,
     fence bigint NOT NULL);
 CREATE TABLE faults.refusals (number text NOT NULL, fence bigint NOT NULL);
+CREATE TABLE faults.antidotes (number text PRIMARY KEY);
 GRANT USAGE ON SCHEMA faults TO app, spine;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA faults TO app, spine;
 """
@@ -255,6 +256,35 @@ class Stack:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGCONT)
 
+    def family(self, name: str) -> list[int]:
+        """Process ids of *name* and its children."""
+        main = self.pid(name)
+        return [main, *children(main)]
+
+    def stages(self, name: str) -> set[str]:
+        """What *name* and its children say they are doing; see `probes.stage`."""
+        return {stage_of(pid) for pid in self.family(name)}
+
+    def await_stage(self, name: str, wanted: str) -> None:
+        """Until *name* is in the middle of a stage."""
+        until(lambda: wanted in self.stages(name), what=f"{name} is {wanted}", pause=0.002)
+
+    @contextlib.contextmanager
+    def frozen_while(self, name: str, wanted: str) -> Iterator[None]:
+        """As `frozen`, but surely within a stage of its work."""
+        with contextlib.ExitStack() as ice:
+
+            def is_caught() -> bool:
+                self.await_stage(name, wanted)
+                ice.enter_context(self.frozen(name))
+                if wanted in self.stages(name):
+                    return True
+                ice.close()
+                return False
+
+            until(is_caught, what=f"{name} is frozen while {wanted}", pause=0)
+            yield
+
     def stop(self, name: str) -> None:
         """Have the supervisor end it in order, and leave it ended."""
         with self.supervisor._remote() as remote:
@@ -379,6 +409,29 @@ def until(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
         time.sleep(pause)
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the living children of a process."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(child) for file in lists for child in file.read_text().split()]
+    return []
+
+
+def stage_of(pid: int) -> str:
+    """The name that a process gives itself; empty when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be noticed by its parent does not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
 
 
 @contextlib.contextmanager

@@ -114,6 +114,18 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_after_its_attempts(units, 
     assert "releases.no_such_task" in reason
 
 
+@pytest.mark.parametrize(("starts", "tried"), [(1, [2]), (2, [])])
+def test_a_row_whose_attempts_all_killed_their_worker_is_not_tried_again(
+    units, spine, starts, tried
+):
+    """Guarantee: what kills its worker kills as many as there are attempts, and no more."""
+    # A second ringing says that what began with the first has never ended.
+    delivery = _planted(units, spine, f"rings = 2, starts = {starts}")
+    seen: list[int] = []
+    _answer(delivery, Consumer(WorkloadCreated, lambda work: seen.append(work.delivery.starts)))
+    assert seen == tried
+
+
 def test_a_row_that_was_finished_meanwhile_is_not_said_to_be_buried(units, spine):
     """Guarantee: the audit log tells only what happened."""
     delivery = _planted(units, spine)
