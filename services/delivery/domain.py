@@ -115,7 +115,9 @@ def choose_fairly(due: Sequence[Due], in_flight: InFlight, places: Mapping[str, 
     ]
 
 
-def share_out(chosen: Sequence[Due], in_flight: InFlight, most: int) -> list[list[Due]]:
+def share_out(
+    chosen: Sequence[Due], in_flight: InFlight, waiting: Mapping[str, int], most: int
+) -> list[list[Due]]:
     """
     Put deliveries of one queue into messages: the more are under way, the more share one.
 
@@ -125,24 +127,25 @@ def share_out(chosen: Sequence[Due], in_flight: InFlight, most: int) -> list[lis
     what killed its worker, and its neighbours must not be killed or blamed with it.
 
     Args:
-        chosen: What is rung, in order.
+        chosen: What may be rung, in order.
         in_flight: What was rung before it and is unfinished.
+        waiting: Messages that no worker has fetched, by queue.
         most: Deliveries in one message.
+
+    Returns:
+        Messages. While others wait, one that is not full is left out: places become free one by
+        one, and filled one by one they would make a window of messages with one delivery each.
     """
     load = Counter(due.queue for due in chosen)
     for (queue, _project), count in in_flight.items():
         load[queue] += count
-    messages: list[list[Due]] = []
-    open_message: dict[str, list[Due]] = {}
-    for due in chosen:
-        size = min(most, load[due.queue] // _MESSAGES_AT_LEAST)
-        message = open_message.get(due.queue)
-        if due.rings == 0 and message is not None and len(message) < size:
-            message.append(due)
-            continue
-        messages.append([due])
-        if due.rings == 0:
-            open_message[due.queue] = messages[-1]
+    messages = [[due] for due in chosen if due.rings]
+    for queue in dict.fromkeys(due.queue for due in chosen):
+        fresh = [due for due in chosen if due.queue == queue and not due.rings]
+        size = max(1, min(most, load[queue] // _MESSAGES_AT_LEAST))
+        if waiting.get(queue):
+            fresh = fresh[: len(fresh) - len(fresh) % size]
+        messages += [fresh[start : start + size] for start in range(0, len(fresh), size)]
     return messages
 
 

@@ -21,8 +21,9 @@ from sqlalchemy import make_url, text
 
 from infra import database as databases
 from infra.local import embedded
-from services.delivery.domain import choose_fairly
+from services.delivery.domain import choose_fairly, share_out
 from services.delivery.repository import deliveries as rows
+from shared.broker import MOST_RUNG_TOGETHER
 from shared.context import Context
 from shared.contracts.envelope import Envelope
 from shared.db import UnitOfWork, Units, make_engine
@@ -127,7 +128,8 @@ def mark(uow: UnitOfWork) -> list[str]:
     places = {QUEUE: WINDOW}
     due = rows.list_due(uow.session, places, again_seconds=30.0, attempts=8)
     chosen = choose_fairly(due, in_flight, places)
-    return [one.id for one in rows.mark_rung(uow.session, chosen)]
+    messages = share_out(chosen, in_flight, {}, MOST_RUNG_TOGETHER)
+    return [one.id for message in rows.mark_rung(uow.session, messages) for one in message]
 
 
 def emit(spine: Units, first: int, last: int) -> None:

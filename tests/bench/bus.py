@@ -18,32 +18,32 @@ the second to 0.8; the exit status says whether it holds.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 
 from infra import database as databases
-from infra.local import embedded
-from shared.context import Context
-from shared.contracts.catalogue import CONSUMERS
-from shared.db import Units, make_engine
-from shared.ids import Project, uuid7
+from shared.ids import uuid7
 from shared.settings import CoreSettings
-from tests.bench.bus_worker import PLAIN_TASK, QUEUE, SPINE_TASK, BenchCommand, plain_app
+from tests.bench.bus_stack import (
+    PASSWORD,
+    Send,
+    Stack,
+    gates,
+    running,
+    sender,
+    servers,
+    with_port,
+    with_role,
+)
 
 ARMS = ("spine", "plain", "default")
 # What is delayed on a path, and the least share of the plain arm the spine has to reach there.
@@ -52,44 +52,11 @@ PATHS: dict[str, tuple[tuple[str, ...], float | None]] = {
     "redis": (("bus",), 0.8),
     "both": (("bus", "database"), None),
 }
-DELAY_SECONDS = 0.002
 SENDERS = 2
 WARM_UP = 20
 LATENCY_COMMANDS = 100
 LATENCY_PAUSE_SECONDS = 0.05
 PATIENCE_SECONDS = 120.0
-ROOT = Path(__file__).parents[2]
-PASSWORD = "perpetune-bench"
-
-Send = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Servers of one run, and the file of the effects."""
-
-    settings: CoreSettings
-    effects: Path
-
-    def environment(self) -> dict[str, str]:
-        ours = {
-            f"PERPETUNE_{name.upper()}": str(getattr(self.settings, name))
-            for name in self.settings.model_fields_set
-        }
-        return {
-            **os.environ,
-            **ours,
-            "PYTHONPATH": str(ROOT),
-            "BENCH_EFFECTS": str(self.effects),
-        }
-
-    def seen(self) -> dict[str, float]:
-        """When each number had its first effect."""
-        found: dict[str, float] = {}
-        for line in self.effects.read_text().splitlines():
-            number, _, at = line.partition(" ")
-            found.setdefault(number, float(at))
-        return found
 
 
 @dataclass(frozen=True)
@@ -141,7 +108,7 @@ def measure(
     owner = make_url(addresses["database"]).set(database=name)
     direct = owner.render_as_string(hide_password=False)
     databases.prepare(direct, dict.fromkeys(databases.ROLES, PASSWORD))
-    with tempfile.TemporaryDirectory() as folder, gates(path, addresses) as ports:
+    with tempfile.TemporaryDirectory() as folder, gates(PATHS[path][0], addresses) as ports:
         effects = Path(folder) / "effects"
         effects.touch()
         reached = owner.set(port=ports.get("database", owner.port))
@@ -215,89 +182,6 @@ def await_effects(stack: Stack, numbers: list[str]) -> dict[str, float]:
         time.sleep(0.05)
     missing = sum(number not in seen for number in numbers)
     raise TimeoutError(f"{missing} of {len(numbers)} effects did not come")
-
-
-@contextlib.contextmanager
-def sender(stack: Stack, arm: str) -> Iterator[Send]:
-    """What emits one command: a committed row, or a published task."""
-    if arm != "spine":
-        app = plain_app(arm, stack.settings)
-
-        def publish(number: str) -> None:
-            app.send_task(PLAIN_TASK, args=[number], queue=QUEUE)
-
-        yield publish
-        return
-    CONSUMERS[BenchCommand] = (SPINE_TASK,)
-    units = Units(make_engine(stack.settings.database_app_url, stack.settings))
-    context = Context.root(Project("bench"), "bench")
-
-    def send(number: str) -> None:
-        with units.open(context) as uow:
-            uow.emit(BenchCommand(number=number))
-
-    yield send
-    units.engine.dispose()
-
-
-@contextlib.contextmanager
-def running(stack: Stack, arm: str, processes: int) -> Iterator[None]:
-    """The worker, and for the spine its delivery process."""
-    commands = [[sys.executable, "-m", "tests.bench.bus_worker", arm, str(processes)]]
-    if arm == "spine":
-        commands.append([sys.executable, "-m", "services.delivery"])
-    with contextlib.ExitStack() as stopping:
-        for command in commands:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=stack.environment(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            stopping.callback(process.wait)
-            stopping.callback(os.killpg, process.pid, signal.SIGKILL)
-        yield
-
-
-@contextlib.contextmanager
-def servers(*, is_durable: bool) -> Iterator[dict[str, str]]:
-    """Addresses of a private Postgres and a private Valkey."""
-    with (
-        embedded.private_postgres(is_durable=is_durable) as postgres,
-        embedded.private_valkey("bus") as valkey,
-    ):
-        yield {"database": postgres.url, "bus": valkey.url}
-
-
-@contextlib.contextmanager
-def gates(path: str, addresses: dict[str, str]) -> Iterator[dict[str, int]]:
-    """Ports of the gates on *path*, by the server behind."""
-    ports = {}
-    with contextlib.ExitStack() as stopping:
-        for server in PATHS[path][0]:
-            port = urlsplit(addresses[server]).port
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.bus_gate", str(port), str(DELAY_SECONDS)],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-            )
-            stopping.callback(process.wait)
-            stopping.callback(process.kill)
-            assert process.stdout
-            stopping.callback(process.stdout.close)
-            ports[server] = int(process.stdout.readline())
-        yield ports
-
-
-def with_role(owner: URL, role: str) -> str:
-    return owner.set(username=role, password=PASSWORD).render_as_string(hide_password=False)
-
-
-def with_port(url: str, port: int | None) -> str:
-    parts = urlsplit(url)
-    return url if port is None else url.replace(f":{parts.port}", f":{port}")
 
 
 def median_of(results: list[Result]) -> Result:

@@ -101,10 +101,12 @@ def list_due(
     return [Due(*row) for row in rows]
 
 
-def mark_rung(session: Session, chosen: Sequence[Due]) -> list[Due]:
-    """Record the ringing; leaves out what a worker holds right now."""
-    marked = set(session.execute(_MARK, {"ids": [due.id for due in chosen]}).scalars())
-    return [due for due in chosen if due.id in marked]
+def mark_rung(session: Session, messages: Sequence[Sequence[Due]]) -> list[list[Due]]:
+    """Record the ringing; the messages without what a worker holds right now."""
+    ids = [due.id for message in messages for due in message]
+    marked = set(session.execute(_MARK, {"ids": ids}).scalars())
+    left = ([due for due in message if due.id in marked] for message in messages)
+    return [message for message in left if message]
 
 
 def unmark(session: Session, unrung: Sequence[Due]) -> None:

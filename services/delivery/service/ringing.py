@@ -56,8 +56,8 @@ def _mark_next(uow: UnitOfWork, settings: CoreSettings, bus: BusState) -> list[l
         uow.session, places, again_seconds=again, attempts=settings.delivery_attempts
     )
     chosen = domain.choose_fairly(due, in_flight, places)
-    marked = rows.mark_rung(uow.session, chosen) if chosen else []
-    return domain.share_out(marked, in_flight, MOST_RUNG_TOGETHER)
+    messages = domain.share_out(chosen, in_flight, bus.waiting, MOST_RUNG_TOGETHER)
+    return rows.mark_rung(uow.session, messages) if messages else []
 
 
 def _ring(units: Units, bell: Bell, messages: list[list[Due]]) -> None:

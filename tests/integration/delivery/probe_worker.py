@@ -24,8 +24,9 @@ def probe(uow: UnitOfWork, message: WorkloadCreated) -> None:
 
 @phased_task("drift.phased_probe", WorkloadCreated)
 def phased(work: Work, message: WorkloadCreated) -> None:
-    """Call out for `name` seconds, then leave an entry."""
-    time.sleep(float(message.name))
+    """Call out until the file `base_model` exists, then leave an entry."""
+    while not Path(message.base_model).exists():
+        time.sleep(0.02)
     with work.finish() as uow:
         uow.audit("probe.done", message.workload_id)
 

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from services.delivery.domain import Due
+from services.delivery.service.ringing import ring_due
 from shared.broker import FURTHER, make_celery
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,8 +41,8 @@ def test_a_backlog_is_rung_in_messages_of_several_and_done_once(bench, eventuall
             eventually(lambda: not bench.rows("SELECT 1 FROM spine.deliveries"))
     assert sorted(bench.effects()) == sorted(f"wl_{n}" for n in range(150))
     finished = [json.loads(line) for line in bench.log().splitlines() if "task_finished" in line]
-    assert sorted(line["delivery_id"] for line in finished) == sorted(ids)
-    assert {line["outcome"] for line in finished} == {"done"}
+    done = [line["delivery_id"] for line in finished if line["outcome"] == "done"]
+    assert sorted(done) == sorted(ids)
 
 
 def test_what_kills_its_worker_is_blamed_alone(bench, eventually, tmp_path):
@@ -61,27 +62,29 @@ def test_what_kills_its_worker_is_blamed_alone(bench, eventually, tmp_path):
     assert sorted(bench.effects()) == ["before", *(f"behind {n}" for n in range(6))]
 
 
-def test_a_repeated_delivery_travels_alone(bench, eventually):
+def test_a_repeated_delivery_travels_alone(bench):
     ids = [bench.deliver(subject=f"wl_{n}") for n in range(40)]
     bench.rows(
         "UPDATE spine.deliveries SET rings = 1 WHERE id = CAST(:id AS uuid) RETURNING 1", id=ids[3]
     )
-    with bench.delivery():
-        eventually(lambda: not bench.rows("SELECT 1 FROM spine.deliveries WHERE rung_at IS NULL"))
+    ring_due(bench.spine, bench.bell, bench.settings)
     messages = _messages(bench)
     assert [ids[3]] in messages
     assert max(map(len, messages)) > 1
     assert sorted(id_ for message in messages for id_ in message) == sorted(ids)
 
 
-def test_a_phased_task_lets_the_others_go_to_another_process(bench, eventually):
+def test_a_phased_task_lets_the_others_go_to_another_process(bench, eventually, tmp_path):
     """Guarantee: nobody waits in one message behind a task that calls out."""
-    slow = bench.deliver(task="drift.phased_probe", subject="slow", sleep=4)
+    bench.settings = bench.settings.model_copy(update={"ring_again_seconds": 60.0})
+    gate = tmp_path / "gate"
+    slow = bench.deliver(task="drift.phased_probe", subject="slow", model=str(gate))
     quick = [bench.deliver(subject=f"quick {n}") for n in range(5)]
     _rung_together(bench, (slow, "drift.phased_probe"), *((id_, "drift.probe") for id_ in quick))
     with bench.worker(), bench.delivery():
         eventually(lambda: len(bench.effects()) == 5)
         assert bench.rows("SELECT CAST(id AS text), starts FROM spine.deliveries") == [(slow, 0)]
+        gate.touch()
         eventually(lambda: len(bench.effects()) == 6)
     assert bench.effects()[-1] == "slow"
 

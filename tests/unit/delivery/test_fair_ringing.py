@@ -50,27 +50,45 @@ def test_what_nobody_fetches_takes_up_the_window():
 rings = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2)), max_size=80)
 
 
-@given(due=rings, flying=st.integers(0, 80), most=st.integers(1, 16))
-def test_every_delivery_is_in_one_message_of_its_queue_and_a_repeated_one_alone(due, flying, most):
+@given(due=rings, flying=st.integers(0, 80), waiting=st.integers(0, 2), most=st.integers(1, 16))
+def test_a_delivery_is_in_one_message_of_its_queue_and_a_repeated_one_alone(
+    due, flying, waiting, most
+):
     chosen = [Due(str(n), queue, "p", "t", again) for n, (queue, again) in enumerate(due)]
-    messages = share_out(chosen, {("a", "p"): flying}, most)
-    assert sorted(one.id for message in messages for one in message) == sorted(
-        one.id for one in chosen
-    )
+    messages = share_out(chosen, {("a", "p"): flying}, {"a": waiting}, most)
+    rung = [int(one.id) for message in messages for one in message]
+    assert len(rung) == len(set(rung))
     for message in messages:
         assert len({one.queue for one in message}) == 1
         assert len(message) <= most
         assert len(message) == 1 or not any(one.rings for one in message)
-        assert [int(one.id) for one in message] == sorted(int(one.id) for one in message)
+    for queue in "ab":
+        fresh = [int(one.id) for one in chosen if one.queue == queue and not one.rings]
+        ours = [n for n in rung if n in fresh]
+        assert ours == fresh[: len(ours)]
+        # Left out is at most what fills no message, and only while others wait.
+        assert len(fresh) - len(ours) < (most if queue == "a" and waiting else 1)
+    assert {int(one.id) for one in chosen if one.rings} <= set(rung)
+
+
+def _sizes(count, in_flight, waiting):
+    due = [Due(str(n), "q", "p", "t") for n in range(count)]
+    return [len(message) for message in share_out(due, in_flight, waiting, 16)]
 
 
 def test_few_travel_alone_and_many_share_a_message():
-    due = [Due(str(n), "q", "p", "t") for n in range(64)]
-    assert [len(message) for message in share_out(due[:15], {}, 16)] == [1] * 15
-    assert [len(message) for message in share_out(due, {}, 16)] == [8] * 8
+    assert _sizes(15, {}, {}) == [1] * 15
+    assert _sizes(64, {}, {}) == [8] * 8
     # What is under way keeps the workers busy, so what joins it may wait for its neighbours.
-    assert [len(message) for message in share_out(due[:10], {("q", "o"): 54}, 16)] == [8, 2]
-    assert [len(message) for message in share_out(due[:10], {("other", "o"): 54}, 16)] == [1] * 10
+    assert _sizes(10, {("q", "o"): 54}, {}) == [8, 2]
+    assert _sizes(10, {("other", "o"): 54}, {}) == [1] * 10
+
+
+def test_a_message_that_is_not_full_waits_until_the_workers_run_out_of_others():
+    assert _sizes(10, {("q", "o"): 54}, {"q": 3}) == [8]
+    assert _sizes(1, {("q", "o"): 63}, {"q": 3}) == []
+    assert _sizes(1, {("q", "o"): 63}, {"q": 0}) == [1]
+    assert _sizes(1, {("q", "o"): 14}, {"q": 14}) == [1]
 
 
 @given(
