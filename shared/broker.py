@@ -55,8 +55,8 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,
             # An error instead of a hang when Redis freezes or a firewall drops silently.
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
+            "socket_timeout": settings.bus_timeout_seconds,
+            "socket_connect_timeout": settings.bus_connect_timeout_seconds,
             "socket_keepalive": True,
             "health_check_interval": 25,
             # The client's own repeat would ring twice without anybody knowing.

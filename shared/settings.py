@@ -53,6 +53,11 @@ class CoreSettings(BaseServiceSettings):
     worker_soft_shutdown_seconds: Annotated[float, Ge(0), Le(600)] = 2.0
     worker_children: Annotated[int, Ge(1), Le(64)] = 2
 
+    # A frozen bus, or a firewall that drops in silence, is an error after this long and no hang.
+    # Workers block for a second on purpose, so an answer has to be given more time than that.
+    bus_timeout_seconds: Annotated[float, Ge(2), Le(60)] = 10.0
+    bus_connect_timeout_seconds: Annotated[float, Ge(0.5), Le(60)] = 5.0
+
     # A delivery that was rung and not taken is rung again after this long.
     ring_again_seconds: Annotated[float, Ge(0.5), Le(600)] = 30.0
     ring_window: Annotated[int, Ge(1), Le(10_000)] = 64
