@@ -119,8 +119,10 @@ def stack(request: pytest.FixtureRequest, stacks: Stacks) -> Stack:
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest, stack: Stack) -> Trial:
-    """Of the module's `FAULT`; the title is the first line of the test's docstring."""
+    """Of the module's `FAULT`; the title is the first line of the docstring, and the variant."""
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
+    if variant := getattr(request.node, "callspec", None):
+        title = f"{title}, {variant.id}"
     config = request.config
     return Trial(
         fault=request.module.FAULT,

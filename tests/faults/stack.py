@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -39,9 +40,13 @@ from tests.faults.orders import Shop
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
+PLAIN_WORKER = Path(__file__).with_name("plain_worker.py")
 START_SECONDS = 60.0
 # A killed process is back within this, on two cores that do other work as well.
 RESTART_SECONDS = 10.0
+
+# Held while the bus is full, far more than our processes ever keep in it.
+_BALLAST_BYTES = 16_000_000
 
 # Production values scaled down, so that twenty recoveries fit into two minutes.
 SCALED: dict[str, object] = {
@@ -53,6 +58,8 @@ SCALED: dict[str, object] = {
     "idle_transaction_milliseconds": 4_000,
     "worker_soft_shutdown_seconds": 1.0,
     "worker_children": 1,
+    "bus_timeout_seconds": 2.0,
+    "bus_connect_timeout_seconds": 1.0,
 }
 
 # Tables of the harness beside the product's: what happened, without a constraint that would hide
@@ -89,6 +96,7 @@ class Layout:
         workers: Worker processes, named `worker-1` and so on; each has one child.
         deliveries: Delivery processes, named `delivery-1` and so on.
         holders: Processes with leases, named `holder-1` and so on.
+        plain_workers: Workers of the control, named `plain-1` and so on; each has one child.
         has_gateway: Whether there is a `gateway`.
         has_gates: Whether Postgres and the bus are reached through TCP gates.
         settings: Further settings, by name without the prefix.
@@ -99,6 +107,7 @@ class Layout:
     workers: int = 2
     deliveries: int = 1
     holders: int = 1
+    plain_workers: int = 0
     has_gateway: bool = True
     has_gates: bool = False
     settings: tuple[tuple[str, object], ...] = ()
@@ -225,6 +234,20 @@ class Stack:
         with self.supervisor._remote() as remote:
             remote.startProcess(f"services:{name}", False)
 
+    def exits(self, role: str) -> int:
+        """How many main processes of *role* have ended so far without being asked to."""
+        log = (self.home.logs / "supervisor.log").read_text(errors="replace")
+        return len(re.findall(rf"exited: {role}-\d+ \(.*; not expected\)", log))
+
+    def have_worked(self, role: str, since: float) -> bool:
+        """Whether every process of *role*, or a child of each, has left an effect after a time."""
+        rows = self.rows(
+            "SELECT DISTINCT by FROM faults.effects WHERE at > to_timestamp(%s)", since
+        )
+        return {self.pid(name) for name in self.names(role)} <= {
+            _group_of(int(by)) for (by,) in rows
+        }
+
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log"))
 
@@ -251,6 +274,28 @@ class Stack:
         """As `restart_postgres`; with *wipe* its log is gone, as that of a bus without one."""
         _restart(self.bus_server, down_seconds, self._wipe_bus if wipe else lambda: None)
 
+    @contextlib.contextmanager
+    def frozen_bus(self) -> Iterator[None]:
+        """The server stopped in the middle of whatever it does, for the length of a block."""
+        self.bus_server.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.bus_server.process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def full_bus(self) -> Iterator[None]:
+        """No room for another byte, for the length of a block."""
+        ballast, limit = "ballast", self.bus.config_get("maxmemory")["maxmemory"]
+        self.bus.set(ballast, bytes(_BALLAST_BYTES))
+        try:
+            # What workers free meanwhile is less than the ballast, so there never is room.
+            self.bus.config_set("maxmemory", self.bus.info("memory")["used_memory"] // 2)
+            yield
+        finally:
+            self.bus.config_set("maxmemory", limit)
+            self.bus.delete(ballast)
+
     def _wipe_bus(self) -> None:
         for file in self.bus_server.log.parent.rglob("*.aof*"):
             file.unlink(missing_ok=True)
@@ -259,7 +304,7 @@ class Stack:
         """Until the gateway and every worker answer."""
         if self.layout.has_gateway:
             until(self._is_ready, what="the gateway is ready", seconds=START_SECONDS)
-        for role in ("worker", "delivery", "holder"):
+        for role in ("worker", "delivery", "holder", "plain"):
             for name in self.names(role):
                 self.pid(name)
 
@@ -269,6 +314,14 @@ class Stack:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def _group_of(pid: int) -> int:
+    """Of a process of ours and its children; 0 for one that has ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def until(
@@ -326,6 +379,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
         ("worker", layout.workers, (str(WORKER),)),
         ("delivery", layout.deliveries, ("-m", "services.delivery")),
         ("holder", layout.holders, ("-m", "tests.faults.holder")),
+        ("plain", layout.plain_workers, (str(PLAIN_WORKER),)),
     )
     for role, count, command in roles:
         found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]

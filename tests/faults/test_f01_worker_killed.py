@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.stack import RESTART_SECONDS
-from tests.faults.trial import Bound
+from tests.faults.trial import bound_of_worker
 
 FAULT = "F-01"
 
@@ -13,12 +12,7 @@ def test_killed_worker_loses_and_doubles_nothing(stack, trial):
 
     Guarantee: what a killed worker had taken is done by another, once, when it is rung again.
     """
-    settings = stack.settings
-    bound = Bound(
-        RESTART_SECONDS + 2 * settings.ring_again_seconds,
-        f"a worker's restart {RESTART_SECONDS} s and two ringings again, "
-        f"{settings.ring_again_seconds} s each",
-    )
+    bound = bound_of_worker(stack.settings)
     with trial.load() as load:
         for _ in trial.rounds():
             trial.pause()

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from shared.settings import CoreSettings
 from tests.faults.invariants import violations
 from tests.faults.load import Load, Rates
 from tests.faults.report import Result
-from tests.faults.stack import Stack
+from tests.faults.stack import RESTART_SECONDS, Stack
 
 # What one fault may cost beyond its bound before the trial gives up waiting: a finding is then a
 # late recovery with a figure, not a hang.
@@ -34,6 +35,15 @@ class Bound:
     reason: str
 
 
+def bound_of_worker(settings: CoreSettings) -> Bound:
+    """A worker has to come back, and what it held or was never told is rung again."""
+    again = settings.ring_again_seconds
+    return Bound(
+        RESTART_SECONDS + 2 * again,
+        f"a worker's restart {RESTART_SECONDS} s and two ringings again, {again} s each",
+    )
+
+
 @dataclass
 class Trial:
     """
@@ -44,6 +54,7 @@ class Trial:
         is_full: All rounds; else one.
         chance: Seeded; for whatever the fault leaves open.
         recoveries: Seconds from the end of each fault until all accepted before it was done.
+        contradictions: What did not hold besides the invariants.
     """
 
     fault: str
@@ -55,9 +66,10 @@ class Trial:
     chance: random.Random = field(init=False)
     recoveries: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(f"{self.seed} {self.fault}")
+        self.chance = random.Random(f"{self.seed} {self.fault} {self.title}")
 
     @contextlib.contextmanager
     def load(
@@ -101,6 +113,11 @@ class Trial:
         """A figure or a limit for the report."""
         self.notes.append(text)
 
+    def expect(self, is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assert
+        """What this fault alone must hold; `conclude` judges it."""
+        if not is_so:
+            self.contradictions.append(otherwise)
+
     def skip(self, reason: str) -> None:
         """The fault cannot be injected here; listed, never passed."""
         self.results.append(Result.skipped(self.fault, self.title, reason))
@@ -110,7 +127,7 @@ class Trial:
         """
         After the load: wait until all is quiet, compare sets, record the result, then judge it.
         """
-        contradictions = []
+        contradictions = list(self.contradictions)
         try:
             load.await_quiet(seconds=quiet_seconds)
         except AssertionError as error:
