@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,12 +74,15 @@ class PlainLoad:
         return Counter(number for (number,) in rows if number in self.accepted)
 
     def await_rest(self, seconds: float) -> set[str]:
-        """What is not done although the broker had *seconds* to bring it back."""
-        with contextlib.suppress(AssertionError):
-            until(
-                lambda: self.accepted <= set(self.effects()),
-                what="every task is done",
-                seconds=seconds,
-                pause=0.5,
+        """What is not done, once nothing has been done for *seconds*; the broker had its time."""
+        began = time.time()
+
+        def is_over() -> bool:
+            latest = self.stack.rows(
+                "SELECT extract(epoch FROM max(at))::float8 FROM faults.effects"
             )
+            quiet = time.time() - max(began, latest[0][0] or 0.0)
+            return quiet > seconds or self.accepted <= set(self.effects())
+
+        until(is_over, what="the control comes to rest", seconds=600, pause=0.5)
         return self.accepted - set(self.effects())

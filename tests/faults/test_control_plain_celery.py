@@ -64,9 +64,11 @@ def test_measure_what_plain_celery_loses(
 ) -> None:
     """Plain Celery
 
-    Guarantee: none. Lost is what the broker took and nobody did within a visibility timeout and
-    the broker's own sweep after the last fault.
+    Guarantee: none. Lost is what the broker took and nobody did, once all workers have had nothing
+    to do for a visibility timeout and the broker's own sweep.
     """
+    if not trial.is_full:
+        pytest.skip("what one fault happens to lose shows nothing; FAULTS=full measures it")
     load = PlainLoad(stack, make_celery(stack.settings), trial.chance, RATE)
     rounds = 0
     with load.running():
