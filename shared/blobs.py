@@ -5,6 +5,7 @@ A folder by default, S3 by configuration. Keys carry the project; messages carry
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -20,6 +21,8 @@ from shared.errors import Corrupt, Missing, StorageFull, Unavailable
 from shared.ids import Digest, Project
 
 _CHUNK_BYTES = 1 << 20
+# The disk is full, a quota is used up, or the file would be larger than the process may write.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BlobStore:
@@ -52,20 +55,13 @@ class BlobStore:
     def put_stream(self, project: Project, chunks: Iterable[bytes]) -> Digest:
         """Store the concatenation of *chunks*; hashed while written, nothing left on an error."""
         digest = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=self._cache, prefix="incoming-")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with mapped_disk_errors(), _temporary(self._cache, "incoming-") as path:
+            with path.open("wb") as file:
                 for chunk in chunks:
                     digest.update(chunk)
                     file.write(chunk)
             with mapped_store_errors():
-                obstore.put(self._store, _key(project, digest.hexdigest()), Path(name))
-        except OSError as error:
-            raise StorageFull(
-                "The blob cannot be written: no space is left.", code="storage_full"
-            ) from error
-        finally:
-            Path(name).unlink(missing_ok=True)
+                obstore.put(self._store, _key(project, digest.hexdigest()), path)
         return Digest(digest.hexdigest())
 
     def get(self, project: Project, digest: Digest) -> bytes:
@@ -88,24 +84,22 @@ class BlobStore:
         """A verified local file with these bytes; do not change it."""
         local = self._cache / project / digest
         if not local.exists():
-            local.parent.mkdir(parents=True, exist_ok=True)
-            self._fetch(project, digest, local)
+            with mapped_disk_errors():
+                local.parent.mkdir(parents=True, exist_ok=True)
+                self._fetch(project, digest, local)
         return local
 
     def _fetch(self, project: Project, digest: Digest, local: Path) -> None:
         found = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=local.parent, prefix="fetch-")
-        try:
-            with os.fdopen(handle, "wb") as file, mapped_store_errors():
+        with _temporary(local.parent, "fetch-") as path:
+            with path.open("wb") as file, mapped_store_errors():
                 for chunk in obstore.get(self._store, _key(project, digest)):
                     data = bytes(chunk)
                     found.update(data)
                     file.write(data)
             if found.hexdigest() != digest:
                 raise Corrupt(f"Blob {digest} holds other bytes.", code="blob_corrupt")
-            Path(name).rename(local)
-        finally:
-            Path(name).unlink(missing_ok=True)
+            path.rename(local)
 
 
 def make_blob_store(url: str) -> BlobStore:
@@ -127,6 +121,25 @@ def _key(project: str, digest: str) -> str:
 
 
 @contextmanager
+def _temporary(folder: Path, prefix: str) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(dir=folder, prefix=prefix)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def mapped_disk_errors() -> Iterator[None]:
+    """Turn what the operating system says of files into our errors."""
+    try:
+        yield
+    except OSError as error:
+        raise _full() if error.errno in _NO_ROOM else _away() from error
+
+
+@contextmanager
 def mapped_store_errors() -> Iterator[None]:
     """Turn the store's errors into ours."""
     try:
@@ -134,8 +147,18 @@ def mapped_store_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise Missing("There is no such blob in this project.", code="blob_missing") from error
     except BaseError as error:
-        raise Unavailable(
-            "The blob store does not answer; repeat in a moment.",
-            code="blob_store_unavailable",
-            retry_after=2,
-        ) from error
+        # The store passes the system's words on, and no number of its own.
+        is_full = any(f"os error {number})" in str(error) for number in _NO_ROOM)
+        raise _full() if is_full else _away() from error
+
+
+def _full() -> StorageFull:
+    return StorageFull("The blob cannot be written: no space is left.", code="storage_full")
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "The blob store does not answer; repeat in a moment.",
+        code="blob_store_unavailable",
+        retry_after=2,
+    )

@@ -23,6 +23,12 @@ ROOM_QUEUES = (
     "workloads",
 )
 
+# Header of a message that rings more than one delivery: the ids after the first, which is the
+# argument. A worker of 0.1.0 does not look at it and answers the first; the others are rung again.
+FURTHER = "further_deliveries"
+# Enough to make a message's own cost small; a killed worker makes so many wait.
+MOST_RUNG_TOGETHER = 16
+
 _EXCHANGE = Exchange("tasks", type="direct")
 
 
@@ -55,10 +61,10 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,
             # An error instead of a hang when Redis freezes or a firewall drops silently.
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
+            "socket_timeout": settings.bus_timeout_seconds,
+            "socket_connect_timeout": settings.bus_connect_timeout_seconds,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "health_check_interval": settings.bus_health_seconds,
             # The client's own repeat would ring twice without anybody knowing.
             "retry_on_timeout": False,
             # Another application on the same Redis must not share our unacked set.

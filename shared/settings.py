@@ -15,6 +15,7 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Missing
+from shared.rotation import RotatingSecret
 
 
 class BaseServiceSettings(BaseSettings):
@@ -43,6 +44,15 @@ class CoreSettings(BaseServiceSettings):
     database_pool_connections: Annotated[int, Ge(1), Le(50)] = 5
     statement_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 15_000
     lock_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 4_000
+    # A connection with no answer for so long is given up. Behind a proxy that swallows bytes TCP
+    # looks alive, and no timeout of the server's is heard; so it is longer than any statement.
+    answer_timeout_milliseconds: Annotated[int, Ge(100), Le(120_000)] = 20_000
+    # A peer that acknowledges nothing for so long is gone: its host died, or the network is cut.
+    database_silence_seconds: Annotated[int, Ge(3), Le(600)] = 20
+    # Connecting takes a round trip or two; libpq knows whole seconds, and no fewer than two.
+    database_connect_seconds: Annotated[int, Ge(2), Le(60)] = 5
+    # Waiting for a free connection of the pool; then the caller hears that we are busy.
+    database_pool_seconds: Annotated[float, Ge(0.1), Le(60)] = 10.0
     # A frozen or cut-off process holds its locks for so long; longer than a task may take.
     idle_transaction_milliseconds: Annotated[int, Ge(100), Le(600_000)] = 30_000
 
@@ -52,6 +62,14 @@ class CoreSettings(BaseServiceSettings):
     visibility_timeout_seconds: Annotated[int, Ge(3), Le(3600)] = 90
     worker_soft_shutdown_seconds: Annotated[float, Ge(0), Le(600)] = 2.0
     worker_children: Annotated[int, Ge(1), Le(64)] = 2
+
+    # A frozen bus, or a firewall that drops in silence, is an error after this long and no hang.
+    # Workers block for a second on purpose, so an answer has to be given more time than that.
+    bus_timeout_seconds: Annotated[float, Ge(2), Le(60)] = 10.0
+    bus_connect_timeout_seconds: Annotated[float, Ge(0.5), Le(60)] = 5.0
+    # A worker that waits for a ringing hears nothing of a connection that was cut meanwhile; it
+    # makes a new one after a second and twice this.
+    bus_health_seconds: Annotated[int, Ge(1), Le(300)] = 25
 
     # A delivery that was rung and not taken is rung again after this long.
     ring_again_seconds: Annotated[float, Ge(0.5), Le(600)] = 30.0
@@ -80,6 +98,15 @@ class CoreSettings(BaseServiceSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _statements_end_before_they_are_given_up(self) -> CoreSettings:
+        if self.answer_timeout_milliseconds <= self.statement_timeout_milliseconds:
+            raise ValueError(
+                "answer_timeout_milliseconds must exceed statement_timeout_milliseconds: "
+                "a shorter one takes a slow server for a lost one"
+            )
+        return self
+
     def secret(self, name: str) -> SecretStr:
         """
         A secret from the environment (`PERPETUNE_SECRET_<NAME>`) or from `secrets_dir/<name>`.
@@ -93,8 +120,29 @@ class CoreSettings(BaseServiceSettings):
         path = self.secrets_dir / name
         if path.is_file():
             return SecretStr(path.read_text(encoding="utf-8").strip())
-        raise Missing(
-            f"Secret '{name}' is not set: write it to {path} (mode 0600) "
+        raise self._without(name)
+
+    def rotating_secret(self, name: str) -> RotatingSecret:
+        """
+        As `secret`, for one that we verify with: several values, and replaced while we run.
+
+        From the environment it is one value, which stays.
+
+        Raises:
+            Missing: See `secret`; or the file is empty.
+            Invalid: A line of the file is no value.
+        """
+        value = os.environ.get(f"PERPETUNE_SECRET_{name.upper()}")
+        if value:
+            return RotatingSecret.fixed(value, name)
+        path = self.secrets_dir / name
+        if path.is_file():
+            return RotatingSecret.at(path)
+        raise self._without(name)
+
+    def _without(self, name: str) -> Missing:
+        return Missing(
+            f"Secret '{name}' is not set: write it to {self.secrets_dir / name} (mode 0600) "
             f"or set PERPETUNE_SECRET_{name.upper()}.",
             code="secret_missing",
         )

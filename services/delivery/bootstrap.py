@@ -21,7 +21,11 @@ from shared.settings import CoreSettings
 
 def make_bell(settings: CoreSettings) -> CeleryBell:
     """The bell on the bus of *settings*."""
-    redis = Redis.from_url(settings.bus_url, socket_timeout=5, socket_connect_timeout=5)
+    redis = Redis.from_url(
+        settings.bus_url,
+        socket_timeout=settings.bus_timeout_seconds,
+        socket_connect_timeout=settings.bus_connect_timeout_seconds,
+    )
     return CeleryBell(make_celery(settings), redis, settings.broker_prefix)
 
 

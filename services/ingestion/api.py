@@ -22,6 +22,8 @@ from services.ingestion.schemas import (
 )
 from services.ingestion.service import Upload
 from services.ingestion.settings import IngestionSettings
+from shared.backpressure import Room
+from shared.blobs import mapped_disk_errors
 from shared.errors import Invalid
 from shared.http import Unit, authorised, context_of
 from shared.ids import Digest
@@ -58,6 +60,7 @@ _UPLOAD_BODY = {
 async def create_file(
     request: Request,
     caller: Annotated[Caller, authorised("files:write")],
+    room: Room,
     retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
 ) -> FileObject:
     """
@@ -65,25 +68,11 @@ async def create_file(
 
     A request the client marks as repeated gets the file it made before.
     """
-    del caller  # the dependency has done its work
-    async with request.form(max_files=1, max_fields=8) as form:
-        upload, content = _upload_of(form, is_repetition=retries > 0)
-        limit = (
-            settings.max_training_file_bytes
-            if upload.purpose == "fine-tune"
-            else settings.max_file_bytes
-        )
-        row = await run_in_threadpool(
-            service.receive_file,
-            request.app.state.units,
-            process_blobs(),
-            context_of(request),
-            upload,
-            content.file,
-            max_bytes=limit,
-            retry_window_seconds=settings.retry_window_seconds,
-        )
-    return _file(row)
+    del caller, room  # the dependencies have done their work
+    # The form is kept on disk while it arrives.
+    with mapped_disk_errors():
+        async with request.form(max_files=1, max_fields=8) as form:
+            return await _received(request, form, is_repetition=retries > 0)
 
 
 @router.get("/v1/files")
@@ -155,6 +144,26 @@ def retrieve_dataset(
     """A dataset version with what was noticed when it was put together."""
     found = _dataset(repository.load_dataset(uow, dataset_id))
     return found.model_copy(update={"findings": _findings(uow, dataset_id)})
+
+
+async def _received(request: Request, form: FormData, *, is_repetition: bool) -> FileObject:
+    upload, content = _upload_of(form, is_repetition=is_repetition)
+    limit = (
+        settings.max_training_file_bytes
+        if upload.purpose == "fine-tune"
+        else settings.max_file_bytes
+    )
+    row = await run_in_threadpool(
+        service.receive_file,
+        request.app.state.units,
+        process_blobs(),
+        context_of(request),
+        upload,
+        content.file,
+        max_bytes=limit,
+        retry_window_seconds=settings.retry_window_seconds,
+    )
+    return _file(row)
 
 
 def _upload_of(form: FormData, *, is_repetition: bool) -> tuple[Upload, UploadFile]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6)
     )
     config.stash[BEGAN] = time.monotonic()
+    # Told to stop, it ends as with Ctrl-C: what it started is ended before it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -119,8 +122,10 @@ def stack(request: pytest.FixtureRequest, stacks: Stacks) -> Stack:
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest, stack: Stack) -> Trial:
-    """Of the module's `FAULT`; the title is the first line of the test's docstring."""
+    """Of the module's `FAULT`; the title is the first line of the docstring, and the variant."""
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
+    if variant := getattr(request.node, "callspec", None):
+        title = f"{title}, {variant.id}"
     config = request.config
     return Trial(
         fault=request.module.FAULT,

@@ -115,10 +115,10 @@ def audit_verifies(stack: Stack, load: Load, effects: dict[str, int]) -> Iterabl
     signer = Signer(AUDIT_NAME, bytes.fromhex(stack.home.secret("audit_key")))
     witness = Witness(stack.home.root / "witness")
     for project in load.projects:
-        until(partial(_is_sealed, stack, project), what=f"the log of {project} is sealed")
+        until(partial(is_sealed, stack, project), what=f"the log of {project} is sealed")
         notes = notes_in(witness.path(project).read_text())
         anchors = [Checkpoint.opened(note, signer.verifier) for note in notes]
-        report = verify_export(_export(stack, project), signer.verifier, anchors)
+        report = verify_export(export_of(stack, project), signer.verifier, anchors)
         if report.fault:
             yield f"I4: the audit log of {project} does not verify: {report.fault}"
     entries = Counter(
@@ -134,7 +134,7 @@ def audit_verifies(stack: Stack, load: Load, effects: dict[str, int]) -> Iterabl
         yield f"I4: {len(wrong)} effects have not one audit entry each: {wrong[:3]}"
 
 
-def _is_sealed(stack: Stack, project: str) -> bool:
+def is_sealed(stack: Stack, project: str) -> bool:
     ((left,),) = stack.rows(
         "SELECT (SELECT count(*) FROM spine.audit_entries WHERE project = %s) - "
         "(SELECT count(*) FROM spine.audit_leaves WHERE project = %s)",
@@ -144,7 +144,7 @@ def _is_sealed(stack: Stack, project: str) -> bool:
     return left == 0
 
 
-def _export(stack: Stack, project: str) -> Iterable[bytes]:
+def export_of(stack: Stack, project: str) -> Iterable[bytes]:
     with stack.app.open(Context.root(Project(project), "faults")) as uow:
         entries = governance.list_sealed(uow.session, after=-1, limit=_ALL)
         signed = governance.list_checkpoints(uow.session, after=None, order="asc", limit=_ALL)

@@ -67,6 +67,24 @@ class Command:
     accepted_at: float
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """
+    One HTTP request and its answer.
+
+    Attributes:
+        at: Unix time of the answer.
+        seconds: How long it took.
+        status: 0 is no answer at all.
+        retry_after: The header.
+    """
+
+    at: float
+    seconds: float
+    status: int
+    retry_after: str | None
+
+
 @dataclass
 class Load:
     """
@@ -78,6 +96,7 @@ class Load:
         refused: Numbers the sender was told had no effect.
         answers: HTTP answers of the API by status; 0 is none at all.
         api_seconds: Unix time of each HTTP answer, and how many seconds it took.
+        exchanges: The same, each with its status.
         cut_off: Attempts at a command that faults may have cut off.
     """
 
@@ -91,8 +110,10 @@ class Load:
     refused: set[str] = field(default_factory=set)
     answers: Counter[int] = field(default_factory=Counter)
     api_seconds: list[tuple[float, float]] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     cut_off: int = 0
     _workloads: dict[str, str] = field(default_factory=dict)
+    _broken: list[BaseException] = field(default_factory=list)
     _releases: dict[str, str] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -126,6 +147,8 @@ class Load:
                 sender.join(timeout=API_PATIENCE_SECONDS + 15)
                 assert not sender.is_alive(), "a sender hangs"
             until(self._stop_schedules, what="the load's schedules end")
+        if self._broken:
+            raise self._broken[0]
 
     def _made_workload(self, project: str) -> str:
         made = self.ask(
@@ -153,8 +176,11 @@ class Load:
         self, kind: str, rate: float, send: Callable[[random.Random, str, str], None]
     ) -> None:
         chance = random.Random(f"{self.seed} {kind}")
-        while not self._stopping.wait(chance.expovariate(rate)):
-            send(chance, str(uuid7()), chance.choice(self.projects))
+        try:
+            while not self._stopping.wait(chance.expovariate(rate)):
+                send(chance, str(uuid7()), chance.choice(self.projects))
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            self._broken.append(error)
 
     # Senders by kind.
 
@@ -227,18 +253,20 @@ class Load:
                 "idempotency-key": number,
             },
         )
-        began, answer = time.time(), {}
+        began, answer, retry_after = time.time(), {}, None
         try:
             with urllib.request.urlopen(request, timeout=15) as response:
                 status, answer = response.status, json.load(response)
         except urllib.error.HTTPError as error:
-            status = error.code
+            status, retry_after = error.code, error.headers.get("retry-after")
             error.close()
         except (OSError, ValueError, http.client.HTTPException):
             status = 0
+        at = time.time()
         with self._lock:
             self.answers[status] += 1
-            self.api_seconds.append((time.time(), time.time() - began))
+            self.api_seconds.append((at, at - began))
+            self.exchanges.append(Exchange(at, at - began, status, retry_after))
         return status, answer
 
     @contextlib.contextmanager
@@ -256,7 +284,32 @@ class Load:
         with self._lock:
             self.accepted[number] = Command(number, kind, project, time.time())
 
+    def burst(self, chance: random.Random, count: int) -> None:
+        """Probes as fast as they can be sent: more than the workers keep up with."""
+        for _ in range(count):
+            self.send_probe(chance, str(uuid7()), chance.choice(self.projects))
+
     # What became of them.
+
+    def unfit_answers(self, *, within_seconds: float) -> list[str]:
+        """What contradicts: the API answers in time, and refuses with 503 and Retry-After alone."""
+        with self._lock:
+            seen = list(self.exchanges)
+        fit = (200, 201, 409, 429, 503)
+        strange = Counter(each.status for each in seen if each.status not in fit)
+        bare = sum(each.status == 503 and not each.retry_after for each in seen)
+        slowest = max((each.seconds for each in seen), default=0.0)
+        return [
+            *([f"the API answered {dict(strange)} (0 is nothing)"] if strange else []),
+            *([f"{bare} answers 503 had no Retry-After"] if bare else []),
+            *([f"an answer took {slowest:.1f} s"] if slowest > within_seconds else []),
+        ]
+
+    def api_after(self, instant: float) -> float:
+        """Seconds from a Unix time until the API first did what it was asked for."""
+        with self._lock:
+            done = [each.at for each in self.exchanges if each.status in (200, 201)]
+        return min((at - instant for at in done if at > instant), default=float("inf"))
 
     def numbers_before(self, instant: float) -> set[str]:
         """Numbers accepted before a Unix time."""

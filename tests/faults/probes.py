@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from sqlalchemy import text
 
-from shared.contracts.catalogue import CONSUMERS
+from shared.contracts.catalogue import BY_TYPE, CONSUMERS
 from shared.contracts.envelope import Message
 from shared.db import UnitOfWork
 from shared.task import Work, phased_task, task
@@ -75,6 +75,21 @@ class PhasedProbe(Message):
         return self.number
 
 
+class Beat(Message):
+    """Scheduled: leave one effect each period.
+
+    Attributes:
+        name: Of the schedule.
+    """
+
+    type: ClassVar[str] = "beat.asked.v1"
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+
 class PoisonousProbe(Message):
     """Do harm at every attempt, until there is an antidote; then leave one effect.
 
@@ -91,6 +106,7 @@ class PoisonousProbe(Message):
         return self.number
 
 
+CONSUMERS[Beat] = ("releases.beat",)
 CONSUMERS[Probe] = ("drift.probe",)
 CONSUMERS[PhasedProbe] = ("feedback.phased_probe",)
 CONSUMERS[PoisonousProbe] = ("drift.poisonous_probe",)
@@ -155,6 +171,29 @@ def stage(name: str) -> Iterator[None]:
         yield
     finally:
         comm.write_text(before)
+
+
+@phased_task("releases.beat", Beat)
+def beat(work: Work, message: Beat) -> None:
+    """Its number says when the schedule fired."""
+    fired_at = work.delivery.envelope.time.timestamp()
+    with work.finish() as uow:
+        record_effect(uow, f"{message.name} {fired_at:.6f}", "beat")
+
+
+def reader_of(type_: str) -> str:
+    """Name of the task that reads messages of a type of the catalogue and leaves one effect."""
+    return f"workloads.read_{type_}"
+
+
+def _read(uow: UnitOfWork, _message: Message) -> None:
+    record_effect(uow, uow.context.causation_id, "read")
+
+
+for _type, _kind in BY_TYPE.items():
+    task(reader_of(_type), _kind)(_read)
+# Schedulers look the type up.
+BY_TYPE[Beat.type] = Beat
 
 
 def record_effect(uow: UnitOfWork, number: str, kind: str) -> None:

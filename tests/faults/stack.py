@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -30,18 +32,27 @@ from services.gateway import repository as keys
 from shared.context import Context
 from shared.db import Units, make_engine
 from shared.errors import Unavailable
-from shared.ids import Project
+from shared.ids import Project, uuid7
 from shared.keys import mac_of, new_key
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
+from shared.spine.deliveries import queue_of
 from shared.testing.gate import Gate
 from tests.faults.orders import Shop
+from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
+PLAIN_WORKER = Path(__file__).with_name("plain_worker.py")
+DELIVERY = Path(__file__).with_name("delivery.py")
 START_SECONDS = 60.0
 # A killed process is back within this, on two cores that do other work as well.
 RESTART_SECONDS = 10.0
+
+# Held while the bus is full, far more than our processes ever keep in it.
+_BALLAST_BYTES = 16_000_000
+
+SEAL_MILLISECONDS = 200
 
 # Production values scaled down, so that twenty recoveries fit into two minutes.
 SCALED: dict[str, object] = {
@@ -51,8 +62,17 @@ SCALED: dict[str, object] = {
     "task_soft_limit_seconds": 3,
     "visibility_timeout_seconds": 12,
     "idle_transaction_milliseconds": 4_000,
+    "statement_timeout_milliseconds": 3_000,
+    "lock_timeout_milliseconds": 1_000,
+    "answer_timeout_milliseconds": 4_000,
+    "database_silence_seconds": 4,
+    "database_connect_seconds": 2,
+    "database_pool_seconds": 2.0,
     "worker_soft_shutdown_seconds": 1.0,
     "worker_children": 1,
+    "bus_timeout_seconds": 2.0,
+    "bus_connect_timeout_seconds": 1.0,
+    "bus_health_seconds": 2,
 }
 
 # Tables of the harness beside the product's: what happened, without a constraint that would hide
@@ -90,8 +110,10 @@ class Layout:
         workers: Worker processes, named `worker-1` and so on; each has one child.
         deliveries: Delivery processes, named `delivery-1` and so on.
         holders: Processes with leases, named `holder-1` and so on.
+        plain_workers: Workers of the control, named `plain-1` and so on; each has one child.
         has_gateway: Whether there is a `gateway`.
         has_gates: Whether Postgres and the bus are reached through TCP gates.
+        has_tls: Whether TLS is spoken with Postgres, through its gate.
         settings: Further settings, by name without the prefix.
         wrapped: Command prefixes by process name, for example `env` with a variable.
         bus_options: Further command line options of the bus, for example `--appendonly no`.
@@ -100,8 +122,10 @@ class Layout:
     workers: int = 2
     deliveries: int = 1
     holders: int = 1
+    plain_workers: int = 0
     has_gateway: bool = True
     has_gates: bool = False
+    has_tls: bool = False
     settings: tuple[tuple[str, object], ...] = ()
     wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
     bus_options: tuple[str, ...] = ()
@@ -175,6 +199,21 @@ class Stack:
                 )
             self._keys[project] = key
         return self._keys[project]
+
+    def plant(self, project: str, task: str, envelope: object, *, starts: int = 0) -> str:
+        """One due delivery with whatever envelope, behind the back of the code; its id."""
+        delivery = str(uuid7())
+        self.rows(
+            "INSERT INTO spine.deliveries (id, project, queue, task, envelope, starts) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
+            delivery,
+            project,
+            queue_of(task),
+            task,
+            json.dumps(envelope),
+            starts,
+        )
+        return delivery
 
     # Processes.
 
@@ -255,6 +294,20 @@ class Stack:
         with self.supervisor._remote() as remote:
             remote.startProcess(f"services:{name}", False)
 
+    def exits(self, role: str) -> int:
+        """How many main processes of *role* have ended so far without being asked to."""
+        log = (self.home.logs / "supervisor.log").read_text(errors="replace")
+        return len(re.findall(rf"exited: {role}-\d+ \(.*; not expected\)", log))
+
+    def have_worked(self, role: str, since: float) -> bool:
+        """Whether every process of *role*, or a child of each, has left an effect after a time."""
+        rows = self.rows(
+            "SELECT DISTINCT by FROM faults.effects WHERE at > to_timestamp(%s)", since
+        )
+        return {self.pid(name) for name in self.names(role)} <= {
+            _group_of(int(by)) for (by,) in rows
+        }
+
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log"))
 
@@ -281,15 +334,47 @@ class Stack:
         """As `restart_postgres`; with *wipe* its log is gone, as that of a bus without one."""
         _restart(self.bus_server, down_seconds, self._wipe_bus if wipe else lambda: None)
 
+    @contextlib.contextmanager
+    def frozen_bus(self) -> Iterator[None]:
+        """The server stopped in the middle of whatever it does, for the length of a block."""
+        self.bus_server.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.bus_server.process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def full_bus(self) -> Iterator[None]:
+        """No room for another byte, for the length of a block."""
+        ballast, limit = "ballast", self.bus.config_get("maxmemory")["maxmemory"]
+        self.bus.set(ballast, bytes(_BALLAST_BYTES))
+        try:
+            # What workers free meanwhile is less than the ballast, so there never is room.
+            self.bus.config_set("maxmemory", self.bus.info("memory")["used_memory"] // 2)
+            yield
+        finally:
+            self.bus.config_set("maxmemory", limit)
+            self.bus.delete(ballast)
+
     def _wipe_bus(self) -> None:
         for file in self.bus_server.log.parent.rglob("*.aof*"):
             file.unlink(missing_ok=True)
+
+    def memory_bytes(self) -> dict[str, int]:
+        """What each process and its children keep in memory, by name."""
+        groups: dict[int, int] = {}
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                group = os.getpgid(int(folder.name))
+                pages = int((folder / "statm").read_text().split()[1])
+                groups[group] = groups.get(group, 0) + pages * os.sysconf("SC_PAGE_SIZE")
+        return {state.name: groups.get(state.pid, 0) for state in self.states() if state.pid}
 
     def await_ready(self) -> None:
         """Until the gateway and every worker answer."""
         if self.layout.has_gateway:
             until(self._is_ready, what="the gateway is ready", seconds=START_SECONDS)
-        for role in ("worker", "delivery", "holder"):
+        for role in ("worker", "delivery", "holder", "plain"):
             for name in self.names(role):
                 self.pid(name)
 
@@ -299,6 +384,14 @@ class Stack:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def _group_of(pid: int) -> int:
+    """Of a process of ours and its children; 0 for one that has ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def until(
@@ -377,8 +470,9 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     found = [process("gateway", "-m", "services.gateway")] if layout.has_gateway else []
     roles: Sequence[tuple[str, int, tuple[str, ...]]] = (
         ("worker", layout.workers, (str(WORKER),)),
-        ("delivery", layout.deliveries, ("-m", "services.delivery")),
+        ("delivery", layout.deliveries, (str(DELIVERY),)),
         ("holder", layout.holders, ("-m", "tests.faults.holder")),
+        ("plain", layout.plain_workers, (str(PLAIN_WORKER),)),
     )
     for role, count, command in roles:
         found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]
@@ -398,6 +492,8 @@ def _make(
     gates = [
         _gate_to(server.url, parts) if layout.has_gates else None for server in (postgres, bus)
     ]
+    if layout.has_tls:
+        gates[0] = _gate_to_tls(postgres.url, parts)
     settings = _settings(layout, home, owner_url, bus.url, gates, passwords)
     shop = parts.enter_context(Shop().open())
     stack = Stack(
@@ -418,6 +514,12 @@ def _make(
     return stack
 
 
+def _gate_to_tls(url: str, parts: contextlib.ExitStack) -> Gate:
+    address = make_url(url)
+    port = parts.enter_context(tunnel_to(str(address.host), int(address.port or 0)))
+    return _gate_to(address.set(port=port).render_as_string(hide_password=False), parts)
+
+
 def _gate_to(url: str, parts: contextlib.ExitStack) -> Gate:
     address = make_url(url)
     gate = Gate(str(address.host), int(address.port or 0))
@@ -436,22 +538,26 @@ def _settings(
 ) -> CoreSettings:
     postgres_gate, bus_gate = gates
 
-    def at(url: str, gate: Gate | None, **changes: str) -> str:
+    def at(url: str, gate: Gate | None, **changes: Any) -> str:
         port = {"port": gate.port} if gate else {}
         return make_url(url).set(**changes, **port).render_as_string(hide_password=False)
+
+    def postgres_as(role: str) -> str:
+        options = CLIENT_OPTIONS if layout.has_tls else {}
+        return at(owner_url, postgres_gate, username=role, password=passwords[role], query=options)
 
     known = CoreSettings.model_fields
     ours = {
         "home": home.root,
-        "database_app_url": at(owner_url, postgres_gate, username="app", password=passwords["app"]),
-        "database_spine_url": at(
-            owner_url, postgres_gate, username="spine", password=passwords["spine"]
-        ),
+        "database_app_url": postgres_as("app"),
+        "database_spine_url": postgres_as("spine"),
         "bus_url": at(bus_url, bus_gate),
         "cache_url": at(bus_url, bus_gate),
         "blobs_url": str(home.blobs),
         "secrets_dir": home.secrets,
         "broker_prefix": "perpetune:faults:",
+        # Nobody listens there, unless a test does.
+        "serving_url": f"http://127.0.0.1:{free_port()}",
         "snapshot_milliseconds": 200,
         **SCALED,
         **{name: value for name, value in layout.settings if name in known},
@@ -463,8 +569,7 @@ def _environment(stack: Stack) -> dict[str, str]:
     core = {name: getattr(stack.settings, name) for name in stack.settings.model_fields_set}
     rest = {
         "port": stack.port,
-        "seal_milliseconds": 200,
-        "serving_port": free_port(),
+        "seal_milliseconds": SEAL_MILLISECONDS,
         **{name: value for name, value in stack.layout.settings if name not in core},
     }
     return {

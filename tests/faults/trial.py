@@ -47,6 +47,28 @@ def bound_of_worker(settings: CoreSettings) -> Bound:
     )
 
 
+def bound_of_ringing(settings: CoreSettings, *, more_seconds: float = 0.0, why: str = "") -> Bound:
+    """What was rung in vain is rung again, and what somebody gave up under a lease is claimed."""
+    again, lease = settings.ring_again_seconds, settings.lease_seconds
+    return Bound(
+        more_seconds + 2 * again + lease,
+        f"{why}what was rung in vain is rung again, twice {again} s, and a lease of {lease} s runs "
+        "out",
+    )
+
+
+def bound_of_silence(settings: CoreSettings) -> Bound:
+    """Postgres is waited for, connected to again, and meanwhile leases and ringings run out."""
+    answer = settings.answer_timeout_milliseconds / 1000
+    connect, lease = settings.database_connect_seconds, settings.lease_seconds
+    again = settings.ring_again_seconds
+    return Bound(
+        answer + connect + max(2 * again, lease),
+        f"an answer is waited for {answer} s and a connection {connect} s; a lease of {lease} s "
+        f"runs out, while what was rung in vain is rung again, twice {again} s",
+    )
+
+
 @dataclass
 class Trial:
     """
