@@ -27,7 +27,7 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
     # One that works ends before its work is rung again, a young one before the next worker works.
     allowed = {WORKING: stack.settings.ring_again_seconds, YOUNG: RESTART_SECONDS}
     slowest: dict[str, float] = {}
-    with trial.load(Rates(probes=4, phased=1, jobs=0.3, api=1), hold_seconds=0.2) as load:
+    with trial.load(Rates(probes=3, phased=1, jobs=0.3, api=0.5), hold_seconds=0.1) as load:
         for number in trial.rounds():
             trial.pause()
             victim = trial.chance.choice(stack.names("worker"))

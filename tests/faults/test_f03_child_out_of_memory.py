@@ -34,7 +34,7 @@ def test_poison_is_buried_after_its_attempts_and_the_queue_moves_on(stack, trial
         f"({CHILD_SECONDS} s), and the chore that buries ({CHORE_SECONDS} s)",
     )
     slowest: dict[str, float] = {}
-    with trial.load(Rates(probes=6, phased=1, jobs=0.3, api=1)) as load:
+    with trial.load(Rates(probes=4, phased=0.5, jobs=0.3, api=0.5)) as load:
         for number in trial.rounds():
             trial.pause()
             project, poison = trial.chance.choice(load.projects), str(uuid7())

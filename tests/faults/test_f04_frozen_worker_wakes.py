@@ -30,7 +30,7 @@ def test_what_a_frozen_worker_writes_after_its_lease_is_refused(stack, trial):
         f"frozen for two leases, in which all it held has ended; then a ringing again "
         f"({settings.ring_again_seconds} s) and the work that waited ({WAKING_SECONDS} s)",
     )
-    with trial.load(Rates(probes=2, phased=0.3, jobs=0.8, api=1), hold_seconds=0.4) as load:
+    with trial.load(Rates(probes=2, phased=0.3, jobs=0.6, api=0.5), hold_seconds=0.3) as load:
         for number in trial.rounds():
             trial.pause()
             within = trial.in_turn([BEFORE_EFFECT, AFTER_EFFECT], number)

@@ -25,7 +25,7 @@ def test_worker_that_is_shut_down_ends_in_its_grace_and_loses_nothing(stack, tri
     bound = bound_of_worker(settings)
     grace = settings.worker_soft_shutdown_seconds + settings.task_hard_limit_seconds + SLACK_SECONDS
     longest: dict[signal.Signals, float] = {}
-    with trial.load(Rates(probes=6, phased=1, jobs=0.3, api=1), hold_seconds=0.2) as load:
+    with trial.load(Rates(probes=4, phased=1, jobs=0.3, api=0.5), hold_seconds=0.1) as load:
         for number in trial.rounds():
             trial.pause()
             how = trial.in_turn(SHUTDOWNS, number)
