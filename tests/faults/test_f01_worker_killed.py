@@ -28,7 +28,7 @@ def test_killed_worker_loses_and_doubles_nothing(stack, trial):
         f"and a lease with the pause between two claims ({lease} + {STEP_SECONDS} s)",
     )
     kills: Counter[str] = Counter()
-    with trial.load(Rates(probes=4, phased=1, jobs=0.7, api=1), hold_seconds=0.2) as load:
+    with trial.load(Rates(probes=3, phased=1, jobs=0.5, api=0.5), hold_seconds=0.1) as load:
         for number in trial.rounds():
             trial.pause()
             instant = trial.in_turn(INSTANTS, number)

@@ -30,7 +30,7 @@ def test_what_a_frozen_worker_writes_after_its_lease_is_refused(stack, trial):
         f"frozen for two leases, in which all it held has ended; then a ringing again "
         f"({settings.ring_again_seconds} s) and the work that waited ({WAKING_SECONDS} s)",
     )
-    with trial.load(Rates(probes=2, phased=0.3, jobs=1.2, api=1), hold_seconds=0.4) as load:
+    with trial.load(Rates(probes=2, phased=0.3, jobs=0.6, api=0.5), hold_seconds=0.3) as load:
         for number in trial.rounds():
             trial.pause()
             within = trial.in_turn([BEFORE_EFFECT, AFTER_EFFECT], number)
@@ -38,7 +38,8 @@ def test_what_a_frozen_worker_writes_after_its_lease_is_refused(stack, trial):
             is_late = freeze(stack, trial, within, step)
             trial.recovered(load, bound, cut_off=1)
             trial.expect(not is_late(), f"written before the freeze, committed after: {is_late()}")
-    trial.note(f"{refusals(stack)} writes of a holder were refused for their old fence")
+    trial.note(f"{len(refusals(stack))} writes of a holder were refused for their old fence")
+    trial.expect(not late_steps(stack), f"written after a takeover: {late_steps(stack)}")
     trial.conclude(load, bound)
 
 
@@ -54,14 +55,30 @@ def freeze(stack, trial, within: str, step: str) -> Callable[[], set[str]]:
         stopped, family = time.time(), [str(pid) for pid in stack.family(worker)]
         committed = written(stack, family, stopped)
         with stack.frozen_while(holder, step):
-            refused = refusals(stack)
+            subject, fence = held_by(stack, holder)
             time.sleep(2 * stack.settings.lease_seconds)
             longest = oldest_transaction(stack)
+            until(lambda: is_taken_over(stack, subject, fence), what=f"{subject} is taken over")
     allowed = stack.settings.idle_transaction_milliseconds / 1000 + SLACK_SECONDS
     trial.expect(longest < allowed, f"a transaction was idle for {longest:.1f} s")
     if step == BETWEEN_STEPS:
-        until(lambda: refusals(stack) > refused, what=f"the late write of {holder} is refused")
+        until(lambda: (subject, fence) in refusals(stack), what=f"{holder} is refused")
     return lambda: written(stack, family, stopped) - committed
+
+
+def held_by(stack, holder: str) -> tuple[str, int]:
+    """Subject and fence of the lease that a holder has now."""
+    ((subject, fence),) = stack.rows(
+        "SELECT subject, fence FROM spine.leases WHERE owner = %s", f"holder-{stack.pid(holder)}"
+    )
+    return subject, fence
+
+
+def is_taken_over(stack, subject: str, fence: int) -> bool:
+    """Whether another holder has claimed it since; it may even be done."""
+    return not stack.rows(
+        "SELECT FROM spine.leases WHERE subject = %s AND fence = %s", subject, fence
+    )
 
 
 def written(stack, family: list[str], before: float) -> set[str]:
@@ -86,5 +103,14 @@ def oldest_transaction(stack) -> float:
     return float(seconds)
 
 
-def refusals(stack) -> int:
-    return len(stack.rows("SELECT FROM faults.refusals"))
+def refusals(stack) -> set[tuple[str, int]]:
+    """Subjects and fences of writes that were refused."""
+    return set(stack.rows("SELECT number, fence FROM faults.refusals"))
+
+
+def late_steps(stack) -> list[tuple[str, int]]:
+    """Steps that were written under a fence after one with a higher fence was."""
+    return stack.rows("""
+        SELECT late.number, late.step FROM faults.steps AS late JOIN faults.steps AS earlier
+        ON earlier.number = late.number AND earlier.seq < late.seq AND earlier.fence > late.fence
+    """)
