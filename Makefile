@@ -13,10 +13,11 @@ SECRETS := postgres_password app_password spine_password bus_password cache_pass
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test faults bench-audit bench-bus lint format types lock secrets clean
+.PHONY: help install run demo up down status test faults faults-soak bench-audit bench-bus bench-bloat lint format types lock \
+  secrets clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(INSTALLED): requirements.txt requirements-torch.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
@@ -62,11 +63,18 @@ faults: $(INSTALLED) ## Do every fault at 20 seeded instants and write tests/fau
 	FAULTS=full FAULTS_SEED=$(SEED) FAULTS_REPORT=tests/faults/REPORT.md \
 	  $(BIN)/python -m pytest tests/faults -m "not soak" -p no:randomly
 
+faults-soak: $(INSTALLED) ## Do everything at once for ten minutes and write tests/faults/SOAK.md (SEED=n repeats a run)
+	FAULTS=full FAULTS_SEED=$(SEED) FAULTS_REPORT=tests/faults/SOAK.md \
+	  $(BIN)/python -m pytest tests/faults -m soak -p no:randomly
+
 bench-audit: $(INSTALLED) ## Measure what the audit log costs and how fast it is checked
 	$(BIN)/python -m tests.bench.audit
 
 bench-bus: $(INSTALLED) ## Commands per second through the spine, beside plain Celery
 	$(BIN)/python -m tests.bench.bus
+
+bench-bloat: $(INSTALLED) ## What a million messages do to the time it takes to claim one
+	$(BIN)/python -m tests.bench.bloat
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check --no-cache .

@@ -23,6 +23,12 @@ ROOM_QUEUES = (
     "workloads",
 )
 
+# Header of a message that rings more than one delivery: the ids after the first, which is the
+# argument. A worker of 0.1.0 does not look at it and answers the first; the others are rung again.
+FURTHER = "further_deliveries"
+# Enough to make a message's own cost small; a killed worker makes so many wait.
+MOST_RUNG_TOGETHER = 16
+
 _EXCHANGE = Exchange("tasks", type="direct")
 
 

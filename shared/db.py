@@ -6,15 +6,19 @@ never commit. Row-level security shows a unit of work only the rows of its proje
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+import psycopg
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from shared.context import Context
@@ -27,6 +31,11 @@ from shared.settings import CoreSettings
 # SQLSTATE classes after which the same transaction may succeed: connection, resources,
 # serialisation and deadlock, operator intervention. Source: PostgreSQL manual, appendix A.
 _TRANSIENT = ("08", "53", "40", "57", "55P03")
+# The instant comes with it: who emits or audits needs it, and a round trip costs more than it.
+_ACT_FOR = text("SELECT set_config('app.project', :project, true), now()")
+# A connection in steady use is not asked whether it still stands. Should it have broken since, the
+# statement fails as `Unavailable`, nothing is written, and the pool makes all connections anew.
+_ASKED_AFTER_SECONDS = 1.0
 
 
 def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) -> Engine:
@@ -53,7 +62,6 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
         url,
         pool_size=pool or settings.database_pool_connections,
         max_overflow=0,
-        pool_pre_ping=True,
         pool_timeout=settings.database_pool_seconds,
         # Errors are logged and stored as reasons; what a statement carries is a project's content.
         hide_parameters=True,
@@ -67,7 +75,27 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
         },
     )
     patient_for(engine, settings.answer_seconds)
+    _ask_idle_connections(engine)
     return engine
+
+
+def _ask_idle_connections(engine: Engine) -> None:
+    """Like `pool_pre_ping`, which costs a round trip each time, for those that lay idle."""
+
+    @event.listens_for(engine, "checkin")
+    def remember(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since < _ASKED_AFTER_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            # Of all that were made before, none stands; the pool tries again with a new one.
+            raise InvalidatePoolError from error
 
 
 @dataclass
@@ -152,12 +180,11 @@ class Units:
                 Under the code `outcome_unknown` the connection broke during the commit.
         """
         with mapped_database_errors(), Session(self.engine, expire_on_commit=False) as session:
+            uow = UnitOfWork(session, context)
             if context.project:
-                session.execute(
-                    text("SELECT set_config('app.project', :project, true)"),
-                    {"project": context.project},
-                )
-            yield UnitOfWork(session=session, context=context)
+                _, now = session.execute(_ACT_FOR, {"project": context.project}).one()
+                uow = UnitOfWork(session, context, now)
+            yield uow
             _commit(session)
 
 

@@ -117,7 +117,7 @@ def check_creations(app: FastAPI) -> None:
     for route in iter_route_contexts(app.routes):
         if not isinstance(route.original_route, APIRoute):
             continue
-        creates = any(part.call is _creation for part in route.dependant.dependencies)
+        creates = _creates(route.dependant)
         must = "POST" in (route.methods or ()) and (route.path or "").startswith(_OURS)
         if (creates or must) and not (creates and isinstance(route.original_route, CreatingRoute)):
             raise Corrupt(
@@ -125,6 +125,10 @@ def check_creations(app: FastAPI) -> None:
                 "keys; give it `uow: Creation` on a router with `route_class=CreatingRoute`.",
                 code="route_not_idempotent",
             )
+
+
+def _creates(dependant: Any) -> bool:  # noqa: ANN401 - FastAPI's internal tree
+    return any(part.call is _creation or _creates(part) for part in dependant.dependencies)
 
 
 def _replayed(answer: Answer) -> Response:

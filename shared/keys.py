@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from shared.errors import Forbidden, Unauthenticated
 from shared.ids import Project, random_base62
+from shared.rotation import RotatingSecret
 from shared.snapshots import Snapshot
 
 _KEY_ID_CHARACTERS = 10
@@ -42,13 +43,35 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the database holds it."""
+    """
+    A key as the database holds it.
+
+    Attributes:
+        pepper: Fingerprint of the pepper that `mac` was made with; None when it is not known.
+    """
 
     key_id: str
     project: Project
     mac: str
     scopes: frozenset[str]
     expires_at: datetime | None
+    pepper: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """
+    A key that was used and is not known to be stored under the pepper in use.
+
+    Attributes:
+        stored: What the database holds.
+        mac: What it should hold.
+        pepper: Fingerprint of the pepper in use.
+    """
+
+    stored: StoredKey
+    mac: str
+    pepper: str
 
 
 def new_key() -> tuple[str, str]:
@@ -65,9 +88,20 @@ def mac_of(key: str, pepper: str) -> str:
 class KeyRing:
     """All valid keys in memory, at most one snapshot period old."""
 
-    def __init__(self, snapshot: Snapshot[dict[str, StoredKey]], pepper: str) -> None:
+    def __init__(self, snapshot: Snapshot[dict[str, StoredKey]], pepper: RotatingSecret) -> None:
         self._snapshot = snapshot
         self._pepper = pepper
+        self._outdated: dict[str, Outdated] = {}
+
+    def count_outdated(self) -> int:
+        """Keys not known to be stored under the pepper in use, whether they are used or not."""
+        pepper = self._pepper.values.fingerprint
+        return sum(stored.pepper != pepper for stored in self._snapshot.value.values())
+
+    def take_outdated(self) -> list[Outdated]:
+        """Such keys as were used since the last call; one that stays so is noted again."""
+        taken, self._outdated = self._outdated, {}
+        return list(taken.values())
 
     def caller(self, authorization: str | None, *, may_read: bool = True) -> Caller:
         """
@@ -90,20 +124,28 @@ class KeyRing:
 
     def _verified(self, key_id: str, key: str, *, may_read: bool) -> Caller:
         stored = self._snapshot.value.get(key_id)
+        if may_read:
+            # Another process may have stored this key under a pepper that this one has not seen.
+            self._pepper.look()
         if stored is None and may_read:
             # A key made a moment ago may not be in memory yet; ask once, at a bounded rate.
             self._snapshot.refresh_soon()
             stored = self._snapshot.value.get(key_id)
-        # The same work is done for unknown ids, so that timing tells nothing.
+        peppers = self._pepper.values
+        macs = [mac_of(key, pepper) for pepper in peppers.accepted]
+        # The same work is done for unknown ids and every pepper, so that timing tells nothing.
         expected = stored.mac if stored else "0" * 64
-        if not hmac.compare_digest(mac_of(key, self._pepper), expected) or stored is None:
+        matches = [hmac.compare_digest(mac, expected) for mac in macs]
+        if stored is None or not any(matches):
             raise Unauthenticated("This API key is not known.", code="invalid_api_key")
         if stored.expires_at is not None and stored.expires_at < datetime.now(UTC):
             raise Unauthenticated("This API key has expired; make a new one.", code="expired_key")
+        if stored.pepper != peppers.fingerprint:
+            self._outdated[key_id] = Outdated(stored, macs[0], peppers.fingerprint)
         return Caller(project=stored.project, key_id=stored.key_id, scopes=stored.scopes)
 
 
-KEYS_QUERY = text("SELECT key_id, project, mac, scopes, expires_at FROM gateway.keys_v1")
+KEYS_QUERY = text("SELECT key_id, project, mac, scopes, expires_at, pepper FROM gateway.keys_v1")
 
 
 def keys_from_rows(rows: list[tuple[object, ...]]) -> dict[str, StoredKey]:
@@ -115,6 +157,7 @@ def keys_from_rows(rows: list[tuple[object, ...]]) -> dict[str, StoredKey]:
             mac=str(row[2]),
             scopes=frozenset(row[3]),  # type: ignore[call-overload]  # a text[] column
             expires_at=row[4] if isinstance(row[4], datetime) else None,
+            pepper=None if row[5] is None else str(row[5]),
         )
         for row in rows
     }

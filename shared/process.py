@@ -6,6 +6,7 @@ from functools import cache
 
 from shared.blobs import BlobStore, make_blob_store
 from shared.db import Units, make_engine
+from shared.rotation import RotatingSecret
 from shared.settings import CoreSettings
 
 
@@ -27,6 +28,18 @@ def spine_units() -> Units:
     """Units of work as the role `spine`: the spine tables and snapshots of all projects."""
     settings = process_settings()
     return Units(make_engine(settings.database_spine_url, settings, pool=3))
+
+
+@cache
+def process_secret(name: str) -> RotatingSecret:
+    """
+    A secret that may be replaced while this process runs.
+
+    Raises:
+        Missing: See `CoreSettings.rotating_secret`.
+        Invalid: As above.
+    """
+    return process_settings().rotating_secret(name)
 
 
 @cache

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -58,9 +59,9 @@ class Receipt:
         return InferenceId(_PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("="))
 
 
-def read_receipt(inference_id: str, project: Project, key: bytes) -> Receipt:
+def read_receipt(inference_id: str, project: Project, keys: Sequence[bytes]) -> Receipt:
     """
-    The receipt behind an id.
+    The receipt behind an id, signed with one of *keys*.
 
     Raises:
         Invalid: The id was not made by this installation for this project.
@@ -71,9 +72,8 @@ def read_receipt(inference_id: str, project: Project, key: bytes) -> Receipt:
     except (binascii.Error, ValueError):
         raw = b""
     body, mac = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
-    if len(raw) != _BODY_BYTES + _MAC_BYTES or not hmac.compare_digest(
-        mac, _mac(key, project, body)
-    ):
+    matches = [hmac.compare_digest(mac, _mac(key, project, body)) for key in keys]
+    if len(raw) != _BODY_BYTES + _MAC_BYTES or not any(matches):
         raise Invalid(
             "This is no inference id of this project; "
             "use the value of the x-inference-id header of an answer.",

@@ -16,21 +16,24 @@ from urllib.parse import quote
 
 import httpx2
 
-from shared.errors import Invalid, Missing, PerpetuneError, Unavailable
+from shared.errors import Missing, PerpetuneError, Unavailable
+from shared.serving_answers import (
+    LoadedModel,
+    TokenScores,
+    read_body,
+    read_embeddings,
+    read_loaded,
+    read_scores,
+    require_ready,
+)
+from shared.whole_answers import ask_within
 
 # A load may wait for another model to drain (30 s) and then for its own start.
 _LOAD_SECONDS = 120.0
+# One answer of a process that has just been found well.
+_PROBE_SECONDS = 10.0
 # Longer than the server's own limit, so that its error arrives and not our time-out.
 _SCORE_SECONDS = 330.0
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """Where a resident model answers, and the process that does."""
-
-    model: str
-    url: str
-    pid: int
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,6 @@ class TokensToScore:
 
     token_ids: Sequence[int]
     scored: Sequence[bool]
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """
-    One entry per scored token, in order.
-
-    Attributes:
-        logprobs: Natural logarithms of the tokens' probabilities.
-        greedy: Whether the token is the likeliest one there.
-        top_logprobs: The likeliest tokens as (id, logprob), best first; empty unless asked for.
-    """
-
-    logprobs: tuple[float, ...]
-    greedy: tuple[bool, ...]
-    top_logprobs: tuple[tuple[tuple[int, float], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,9 @@ class ServingClient:
         One that is given up after *timeout_seconds* goes on in the server; a repeat finds it.
         """
         call = _load_call(model, base, adapter, pinned=pinned)
-        return _loaded(self._send(replace(call, timeout_seconds=timeout_seconds)))
+        loaded = read_loaded(model, self._send(replace(call, timeout_seconds=timeout_seconds)))
+        require_ready(loaded, self._probe(loaded))
+        return loaded
 
     def unload(self, model: str) -> None:
         """Drain and stop a model; one that is not resident is as wanted already."""
@@ -111,11 +100,11 @@ class ServingClient:
     ) -> list[TokenScores]:
         """Log-probabilities of given tokens; *adapter* is a PEFT folder. One result a sequence."""
         call = _score_call(sequences, base, adapter, top_logprobs)
-        return _scores(self._send(replace(call, timeout_seconds=timeout_seconds)))
+        return read_scores(self._send(replace(call, timeout_seconds=timeout_seconds)))
 
     def embed(self, inputs: Sequence[Sequence[int]], *, base: str) -> list[list[float]]:
         """One vector of length 1 per input; its dimension is the base's hidden size."""
-        return _embeddings(self._send(_embed_call(inputs, base)))
+        return read_embeddings(self._send(_embed_call(inputs, base)))
 
     def close(self) -> None:
         self._http.close()
@@ -133,12 +122,18 @@ class ServingClient:
 
     def _send(self, call: _Call) -> dict[str, Any]:
         try:
-            answer = self._http.request(
-                call.method, call.path, json=call.body, timeout=call.timeout_seconds
+            answer = ask_within(
+                self._http, call.method, call.path, body=call.body, seconds=call.timeout_seconds
             )
         except httpx2.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
-        return _read(answer)
+        return read_body(answer)
+
+    def _probe(self, loaded: LoadedModel) -> int | None:
+        try:
+            return self._http.get(f"{loaded.url}/health", timeout=_PROBE_SECONDS).status_code
+        except httpx2.HTTPError:
+            return None
 
 
 class AsyncServingClient:
@@ -151,7 +146,10 @@ class AsyncServingClient:
         self, model: str, *, base: str, adapter: str | None = None, pinned: bool | None = None
     ) -> LoadedModel:
         """See `ServingClient.load`."""
-        return _loaded(await self._send(_load_call(model, base, adapter, pinned=pinned)))
+        call = _load_call(model, base, adapter, pinned=pinned)
+        loaded = read_loaded(model, await self._send(call))
+        require_ready(loaded, await self._probe(loaded))
+        return loaded
 
     async def unload(self, model: str) -> None:
         """See `ServingClient.unload`."""
@@ -169,11 +167,11 @@ class AsyncServingClient:
         top_logprobs: int = 0,
     ) -> list[TokenScores]:
         """See `ServingClient.score`."""
-        return _scores(await self._send(_score_call(sequences, base, adapter, top_logprobs)))
+        return read_scores(await self._send(_score_call(sequences, base, adapter, top_logprobs)))
 
     async def embed(self, inputs: Sequence[Sequence[int]], *, base: str) -> list[list[float]]:
         """See `ServingClient.embed`."""
-        return _embeddings(await self._send(_embed_call(inputs, base)))
+        return read_embeddings(await self._send(_embed_call(inputs, base)))
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -185,7 +183,14 @@ class AsyncServingClient:
             )
         except httpx2.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
-        return _read(answer)
+        return read_body(answer)
+
+    async def _probe(self, loaded: LoadedModel) -> int | None:
+        try:
+            answer = await self._http.get(f"{loaded.url}/health", timeout=_PROBE_SECONDS)
+        except httpx2.HTTPError:
+            return None
+        return answer.status_code
 
 
 def _load_call(model: str, base: str, adapter: str | None, *, pinned: bool | None) -> _Call:
@@ -216,29 +221,6 @@ def _embed_call(inputs: Sequence[Sequence[int]], base: str) -> _Call:
     return _Call("POST", "/v1/embed", {"base": base, "input": [list(ids) for ids in inputs]})
 
 
-def _loaded(body: dict[str, Any]) -> LoadedModel:
-    return LoadedModel(model=body["model"], url=body["url"], pid=body["pid"])
-
-
-def _scores(body: dict[str, Any]) -> list[TokenScores]:
-    return [
-        TokenScores(
-            logprobs=tuple(row["logprobs"]),
-            greedy=tuple(row["greedy"]),
-            top_logprobs=tuple(
-                tuple((best["token_id"], best["logprob"]) for best in position)
-                for position in row["top_logprobs"]
-            ),
-        )
-        for row in body["sequences"]
-    ]
-
-
-def _embeddings(body: dict[str, Any]) -> list[list[float]]:
-    vectors: list[list[float]] = body["embeddings"]
-    return vectors
-
-
 def _unreachable(base_url: httpx2.URL, error: httpx2.HTTPError) -> PerpetuneError:
     return Unavailable(
         f"The model server at {base_url} does not answer ({type(error).__name__}); "
@@ -246,30 +228,3 @@ def _unreachable(base_url: httpx2.URL, error: httpx2.HTTPError) -> PerpetuneErro
         code="serving_unavailable",
         retry_after=1,
     )
-
-
-def _read(answer: httpx2.Response) -> dict[str, Any]:
-    """The body of a success, or the server's error as ours."""
-    if answer.is_success:
-        body: dict[str, Any] = answer.json()
-        return body
-    if answer.status_code >= 500:
-        kind: type[PerpetuneError] = Unavailable
-    else:
-        kind = Missing if answer.status_code == 404 else Invalid
-    message, code, param = _describe(answer)
-    raise kind(message, code=code, param=param, retry_after=_retry_after(answer))
-
-
-def _describe(answer: httpx2.Response) -> tuple[str, str, str | None]:
-    try:
-        error = answer.json()["error"]
-        return error["message"], error["code"], error["param"]
-    except (ValueError, KeyError, TypeError):
-        # A crash inside the server is answered by uvicorn in plain text.
-        return f"The model server answered {answer.status_code}.", "serving_failed", None
-
-
-def _retry_after(answer: httpx2.Response) -> float | None:
-    value = answer.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else None

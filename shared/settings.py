@@ -15,6 +15,7 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Missing
+from shared.rotation import RotatingSecret
 
 
 class BaseServiceSettings(BaseSettings):
@@ -115,8 +116,29 @@ class CoreSettings(BaseServiceSettings):
         path = self.secrets_dir / name
         if path.is_file():
             return SecretStr(path.read_text(encoding="utf-8").strip())
-        raise Missing(
-            f"Secret '{name}' is not set: write it to {path} (mode 0600) "
+        raise self._without(name)
+
+    def rotating_secret(self, name: str) -> RotatingSecret:
+        """
+        As `secret`, for one that we verify with: several values, and replaced while we run.
+
+        From the environment it is one value, which stays.
+
+        Raises:
+            Missing: See `secret`; or the file is empty.
+            Invalid: A line of the file is no value.
+        """
+        value = os.environ.get(f"PERPETUNE_SECRET_{name.upper()}")
+        if value:
+            return RotatingSecret.fixed(value, name)
+        path = self.secrets_dir / name
+        if path.is_file():
+            return RotatingSecret.at(path)
+        raise self._without(name)
+
+    def _without(self, name: str) -> Missing:
+        return Missing(
+            f"Secret '{name}' is not set: write it to {self.secrets_dir / name} (mode 0600) "
             f"or set PERPETUNE_SECRET_{name.upper()}.",
             code="secret_missing",
         )

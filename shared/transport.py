@@ -2,7 +2,8 @@
 
 kombu decodes what it pops from a queue outside of any guard, so a string that is no message ends
 the worker; and a message whose body cannot be decoded ends it as well, is restored to its queue
-by the exit, and ends the next one, for ever. Here both are logged and gone.
+by the exit, and ends the next one, for ever. Here both are logged and gone. So does a header of a
+wrong type; and one of a right type is obeyed. Here a worker sees only what a ringing has to say.
 Source: kombu 5.7.0, `kombu.transport.redis.Channel._brpop_read`; celery 5.7.0,
 `celery.worker.strategy`.
 """
@@ -17,20 +18,29 @@ from typing import Any
 
 from kombu.transport import redis
 
+from shared.broker import FURTHER, MOST_RUNG_TOGETHER
+from shared.ids import uuid7
 from shared.logging import get_logger
 
 log = get_logger(__name__)
 
+# All that a ringing has to say beside the id in its body.
+_HEADERS = ("task", "id", FURTHER)
+
 
 def is_ringing(raw: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether a decoded string of a queue is a task message that carries the id of a delivery."""
+    """Whether a decoded string of a queue is a task message that carries ids of deliveries."""
     try:
         properties, headers = raw["properties"], raw["headers"]
         body = base64.b64decode(raw["body"], validate=True)
         (delivery_id,), _keywords, _embedded = json.loads(body)
-        uuid.UUID(delivery_id)
+        further = headers.get(FURTHER, [])
+        for one in (delivery_id, *further):
+            uuid.UUID(one)
         return (
-            raw["content-type"] == "application/json"
+            isinstance(further, list)
+            and len(further) < MOST_RUNG_TOGETHER
+            and raw["content-type"] == "application/json"
             and raw["content-encoding"] == "utf-8"
             and properties["body_encoding"] == "base64"
             and isinstance(properties["delivery_tag"], str)
@@ -42,8 +52,35 @@ def is_ringing(raw: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
         return False
 
 
+def plain(raw: dict[str, Any], queue: str) -> dict[str, Any]:
+    """
+    A ringing without all else that kombu and Celery would obey.
+
+    When a task runs, for how long, what it calls next and where its message is restored to are
+    settings of ours; nobody who can write to the bus shall say.
+
+    Args:
+        raw: A string of the queue for which `is_ringing` holds.
+        queue: Where it was found, and is restored to.
+    """
+    (delivery_id,), *_ = json.loads(base64.b64decode(raw["body"]))
+    body = json.dumps([[delivery_id], {}, {}])
+    return {
+        "body": base64.b64encode(body.encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {name: raw["headers"][name] for name in _HEADERS if name in raw["headers"]},
+        "properties": {
+            "body_encoding": "base64",
+            # Two messages of one tag would be acknowledged as one.
+            "delivery_tag": str(uuid7()),
+            "delivery_info": {"exchange": "", "routing_key": queue},
+        },
+    }
+
+
 class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
-    """Hands on ringings only."""
+    """Hands on ringings only, and of them only what they have to say."""
 
     _is_decoded = False
 
@@ -58,10 +95,10 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
         super().basic_consume(queue, no_ack, callback, consumer_tag, **options)
         hand_on = self.connection._callbacks[queue]  # noqa: SLF001 - the only place to stand
 
-        def guarded(raw: object) -> None:
+        def guarded(raw: Any) -> None:  # noqa: ANN401 - as above
             self._is_decoded = True
             if is_ringing(raw):
-                hand_on(raw)
+                hand_on(plain(raw, queue))
             else:
                 log.error("bus_message_refused", queue=queue, reason="it is no ringing")
 

@@ -6,24 +6,33 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
 from celery.signals import task_unknown
 from kombu import Message
 
-from shared.broker import ROOM_QUEUES, make_celery
+from shared.answering import answer_unknown
+from shared.broker import FURTHER, ROOM_QUEUES, make_celery
+from shared.lifeline import die_with_parent
 from shared.logging import configure_logging
 from shared.process import process_settings
-from shared.task import answer_unknown
+
+# How a spawned child learns whose it is: it imports this module before it is told anything.
+_MAIN_PID = "WORKER_MAIN_PID"
+
+# Celery ties its children too, but only when they have imported every room.
+if _MAIN_PID in os.environ:
+    die_with_parent(int(os.environ[_MAIN_PID]))
 
 celery = make_celery(process_settings())
 celery.set_default()
 
 
-def _spend_attempt(message: Message, name: str, **_: object) -> None:
+def _spend_attempt(message: Message, **_: object) -> None:
     """Celery acknowledges what it does not know; the row decides whether it is rung again."""
-    answer_unknown(name, message.decode()[0][0])
+    answer_unknown([message.decode()[0][0], *message.headers.get(FURTHER, [])])
 
 
 task_unknown.connect(_spend_attempt)
@@ -48,6 +57,7 @@ import_tasks()
 
 def main() -> None:
     """Run until SIGTERM; a warm shutdown finishes running tasks."""
+    os.environ[_MAIN_PID] = str(os.getpid())
     settings = process_settings()
     queues = sys.argv[sys.argv.index("--queues") + 1] if "--queues" in sys.argv else None
     celery.worker_main(

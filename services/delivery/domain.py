@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +13,41 @@ from shared.errors import Invalid
 
 _QUEUE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
+# Of a queue under load, so that as many worker processes find one each.
+_MESSAGES_AT_LEAST = 8
+
 InFlight = Mapping[tuple[str, str], int]
 """Deliveries rung and not finished, by (queue, project)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A delivery that may be rung now."""
+    """
+    A delivery that may be rung now.
+
+    Attributes:
+        rings: How often it was rung before.
+    """
 
     id: str
     queue: str
     project: str
     task: str
+    rings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BusState:
+    """
+    What the broker holds.
+
+    Attributes:
+        is_wiped: It lost its memory since the last `mark_memory`.
+        waiting: Messages by queue that no worker has fetched.
+    """
+
+    is_wiped: bool
+    waiting: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,37 @@ def choose_fairly(due: Sequence[Due], in_flight: InFlight, places: Mapping[str, 
         for queue, candidates in ranked.items()
         for _turn, one in sorted(candidates, key=lambda pair: pair[0])[: places.get(queue, 0)]
     ]
+
+
+def share_out(chosen: Sequence[Due], in_flight: InFlight, most: int) -> list[list[Due]]:
+    """
+    Put deliveries of one queue into messages: the more are under way, the more share one.
+
+    A message costs a worker several times what an effect does, but its deliveries are answered
+    one after another. So as long as few are under way each travels alone, and there are always
+    enough messages for several workers. What was rung before travels alone as well: it may be
+    what killed its worker, and its neighbours must not be killed or blamed with it.
+
+    Args:
+        chosen: What is rung, in order.
+        in_flight: What was rung before it and is unfinished.
+        most: Deliveries in one message.
+    """
+    load = Counter(due.queue for due in chosen)
+    for (queue, _project), count in in_flight.items():
+        load[queue] += count
+    messages: list[list[Due]] = []
+    open_message: dict[str, list[Due]] = {}
+    for due in chosen:
+        size = min(most, load[due.queue] // _MESSAGES_AT_LEAST)
+        message = open_message.get(due.queue)
+        if due.rings == 0 and message is not None and len(message) < size:
+            message.append(due)
+            continue
+        messages.append([due])
+        if due.rings == 0:
+            open_message[due.queue] = messages[-1]
+    return messages
 
 
 def plan_push(events: Sequence[Event], types: Sequence[str], room: int, cursor: Cursor) -> Push:

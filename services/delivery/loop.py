@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from shared.errors import Unavailable
@@ -11,8 +13,9 @@ from shared.logging import get_logger
 log = get_logger(__name__)
 
 _AWAY_SECONDS = 0.5
-# While there is work, the next place in the window or the next of a lane is free soon.
+# Work brings work: the next place in the window, the next of a lane, the answer to a message.
 _BUSY_SHARE = 0.2
+_BUSY_SECONDS = 1.0
 
 
 class Loop(threading.Thread):
@@ -30,7 +33,7 @@ class Loop(threading.Thread):
         Args:
             name: For the log.
             step: Does one round and returns how much there was to do.
-            seconds: Pause after a round without work.
+            seconds: Pause between rounds, when there was no work for a second.
             stop: Ends the loop; set by the loop when it crashes.
         """
         super().__init__(name=name)
@@ -38,6 +41,7 @@ class Loop(threading.Thread):
         self._seconds = seconds
         self._stopped = stop
         self._is_away = False
+        self._worked_at = -math.inf
         self.has_crashed = True
 
     def run(self) -> None:
@@ -59,4 +63,7 @@ class Loop(threading.Thread):
         if self._is_away:
             log.info("delivery_goes_on", loop=self.name)
         self._is_away = False
-        return self._seconds * (_BUSY_SHARE if done else 1.0)
+        now = time.monotonic()
+        if done:
+            self._worked_at = now
+        return self._seconds * (_BUSY_SHARE if now - self._worked_at < _BUSY_SECONDS else 1.0)

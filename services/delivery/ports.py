@@ -5,33 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from services.delivery.domain import Due
+from services.delivery.domain import BusState, Due
 
 
 class Bell(Protocol):
     """Wakes workers."""
 
-    def ring(self, due: Due) -> None:
+    def ring(self, messages: Sequence[Sequence[Due]]) -> None:
         """
-        Send the task of *due* to its queue.
+        Send messages, each with the deliveries of one queue that it rings.
 
         Raises:
-            Unavailable: The broker does not take it.
+            Unavailable: The broker did not take all of them.
         """
         ...
 
-    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+    def look(self, queues: Sequence[str]) -> BusState:
         """
-        Ringings in each queue that no worker has fetched.
-
-        Raises:
-            Unavailable: The broker does not answer.
-        """
-        ...
-
-    def has_lost_memory(self) -> bool:
-        """
-        Whether the broker lost what it held since `mark_memory`.
+        What the broker holds.
 
         Raises:
             Unavailable: The broker does not answer.

@@ -18,8 +18,9 @@ from services.evaluation.schemas import (
     SideAnswer,
 )
 from services.evaluation.service import start
+from shared.backpressure import Addition
 from shared.http import Unit, authorised
-from shared.idempotency import CreatingRoute, Creation
+from shared.idempotency import CreatingRoute
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.policy import load_workload
@@ -31,7 +32,7 @@ router = APIRouter(prefix="/api/v1/evaluations", route_class=CreatingRoute)
 @router.post("")
 def create_evaluation(
     caller: Annotated[Caller, authorised("evaluations:write")],
-    uow: Creation,
+    uow: Addition,
     body: CreateEvaluation,
 ) -> EvaluationObject:
     """Evaluate a model beside a baseline on the rows of a file; poll it until it has a verdict."""

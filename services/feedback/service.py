@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.feedback import repository
@@ -41,7 +42,7 @@ class Recorded:
 
 
 def record_feedback(
-    uow: UnitOfWork, *, inference_id: str, label: Label, receipt_key: bytes
+    uow: UnitOfWork, *, inference_id: str, label: Label, receipt_keys: Sequence[bytes]
 ) -> Recorded:
     """
     Store a label, and its outcome as far as it is known.
@@ -49,7 +50,7 @@ def record_feedback(
     Raises:
         Invalid: The id is no inference of this project.
     """
-    receipt = read_receipt(inference_id, uow.project, receipt_key)
+    receipt = read_receipt(inference_id, uow.project, receipt_keys)
     entry = EntryRow(
         id=new_id("fb"),
         project=uow.project,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
 from services.finetuning import repository
 from services.finetuning.domain import request as rules
+from services.finetuning.models import Job
 from services.finetuning.schemas import CheckpointObject, CreateJobBody, EventObject, JobObject
 from services.finetuning.service.create import CreateJob, create_job
 from services.finetuning.service.ending import cancel_job
 from services.finetuning.settings import finetuning_settings
+from shared.backpressure import Addition
+from shared.db import UnitOfWork
 from shared.errors import Invalid
 from shared.http import Unit, authorised
-from shared.idempotency import CreatingRoute, Creation
+from shared.idempotency import CreatingRoute
 from shared.keys import Caller
 from shared.pages import Page, page_of
 
@@ -27,7 +31,7 @@ Retries = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 @router.post("")
 def create(
     caller: Annotated[Caller, authorised("jobs:write")],
-    uow: Creation,
+    uow: Addition,
     body: CreateJobBody,
     retries: Retries = 0,
 ) -> JobObject:
@@ -37,7 +41,7 @@ def create(
         _command(body, caller, is_repetition=retries > 0),
         retry_window_seconds=finetuning_settings().retry_window_seconds,
     )
-    return JobObject.of(job)
+    return _shown(uow, job)
 
 
 @router.get("")
@@ -50,13 +54,13 @@ def list_all(
 ) -> Page[JobObject]:
     """Jobs, newest first; `metadata[key]=value` selects, `metadata=null` wants those without."""
     jobs = repository.list_jobs(uow, after=after, limit=limit, metadata=_metadata_filter(request))
-    return page_of([JobObject.of(job) for job in jobs], limit)
+    return page_of(_all_shown(uow, jobs), limit)
 
 
 @router.get("/{job_id}")
 def retrieve(_: Annotated[Caller, authorised("jobs:read")], uow: Unit, job_id: str) -> JobObject:
     """One job."""
-    return JobObject.of(repository.load_job(uow, job_id))
+    return _shown(uow, repository.load_job(uow, job_id))
 
 
 @router.post("/{job_id}/cancel")
@@ -64,7 +68,7 @@ def cancel(
     _: Annotated[Caller, authorised("jobs:write")], uow: Unit, job_id: str, retries: Retries = 0
 ) -> JobObject:
     """Cancel a job that has not ended."""
-    return JobObject.of(cancel_job(uow, job_id, is_repetition=retries > 0))
+    return _shown(uow, cancel_job(uow, job_id, is_repetition=retries > 0))
 
 
 @router.get("/{job_id}/events")
@@ -93,6 +97,15 @@ def list_checkpoints(
     job = repository.load_job(uow, job_id)
     found = repository.list_checkpoints(uow, job.id, after=after, limit=limit)
     return page_of([CheckpointObject.of(checkpoint) for checkpoint in found], limit)
+
+
+def _shown(uow: UnitOfWork, job: Job) -> JobObject:
+    return _all_shown(uow, [job])[0]
+
+
+def _all_shown(uow: UnitOfWork, jobs: Sequence[Job]) -> list[JobObject]:
+    models = [job.fine_tuned_model for job in jobs if job.fine_tuned_model]
+    return JobObject.list_of(jobs, repository.list_unregistered(uow, models) if models else ())
 
 
 def _command(body: CreateJobBody, caller: Caller, *, is_repetition: bool) -> CreateJob:

@@ -250,6 +250,18 @@ def find_dataset(uow: UnitOfWork, dataset_id: str) -> Dataset | None:
     return None if row is None else Dataset(*row)
 
 
+def list_unregistered(uow: UnitOfWork, model_ids: Sequence[str]) -> frozenset[str]:
+    """Those of *model_ids* that nobody can ask yet, as their message is still under way."""
+    rows = uow.session.execute(
+        text("""
+            SELECT model FROM unnest(CAST(:models AS text[])) AS model
+            WHERE NOT EXISTS (SELECT FROM releases.models_v1 WHERE model_id = model)
+        """),
+        {"models": list(model_ids)},
+    )
+    return frozenset(rows.scalars())
+
+
 def find_adapter(uow: UnitOfWork, model_id: str) -> Adapter | None:
     """A model of this project that was not deleted.
 

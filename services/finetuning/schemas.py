@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from services.finetuning.domain.request import MAX_BATCH_SIZE, MAX_EPOCHS
+from services.finetuning.domain.states import State
 from services.finetuning.models import Checkpoint, Job, JobEvent
 
 
@@ -113,6 +115,22 @@ class JobObject(BaseModel):
     validation_file: str | None
 
     @classmethod
+    def list_of(cls, jobs: Sequence[Job], unregistered: Collection[str]) -> list[Self]:
+        """
+        Jobs as callers see them: one succeeds when its model can be asked, not a moment before.
+
+        Args:
+            jobs: In the order of the answer.
+            unregistered: Models of them that nobody can ask yet.
+        """
+        return [
+            cls.of(job).model_copy(update=_UNFINISHED)
+            if job.fine_tuned_model in unregistered
+            else cls.of(job)
+            for job in jobs
+        ]
+
+    @classmethod
     def of(cls, job: Job) -> Self:
         numbers = HyperparametersObject.model_validate(job.hyperparameters)
         return cls(
@@ -182,6 +200,15 @@ class CheckpointObject(BaseModel):
             metrics=checkpoint.metrics,
             step_number=checkpoint.step_number,
         )
+
+
+_UNFINISHED: dict[str, object] = {
+    "status": State.RUNNING.value,
+    "fine_tuned_model": None,
+    "finished_at": None,
+    "result_files": [],
+    "trained_tokens": None,
+}
 
 
 def _seconds(instant: datetime) -> int:

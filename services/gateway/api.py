@@ -12,7 +12,7 @@ from shared.http import Unit, authorised
 from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
 from shared.pages import Page, page_of
-from shared.process import process_settings
+from shared.process import process_secret
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=CreatingRoute)
 
@@ -22,10 +22,9 @@ def create(
     caller: Annotated[Caller, authorised("keys:write")], uow: Creation, body: CreateKey
 ) -> CreatedKey:
     """Make a key with some of the caller's own scopes; a repetition does not show it again."""
-    pepper = process_settings().secret("api_key_pepper").get_secret_value()
     row, key = service.create_key(
         uow,
-        pepper,
+        process_secret("api_key_pepper").values,
         caller,
         name=body.name,
         scopes=body.scopes,

@@ -13,14 +13,20 @@ from services.gateway import operations
 from services.gateway.description import describe
 from services.gateway.doorkeeper import Doorkeeper
 from services.gateway.metrics import Measured, Metrics, RoomCollector
+from services.gateway.renewing import Renewing
 from services.gateway.rooms import enter_lifespans, find_rooms
 from services.gateway.settings import GatewaySettings
+from shared.backpressure import Backlogs
 from shared.db import Units
 from shared.http import RequestBoundary, check_scopes, make_api
 from shared.idempotency import check_creations
 from shared.keys import KEYS_QUERY, KeyRing, StoredKey, keys_from_rows
+from shared.process import process_secret
 from shared.settings import CoreSettings
 from shared.snapshots import Snapshot
+
+# Counting backlogs costs more than reading keys, and being late costs a few deliveries.
+_COUNT_PERIODS = 4
 
 
 def make_app(
@@ -30,7 +36,7 @@ def make_app(
     The gateway with the routes of every room.
 
     Args:
-        core: Snapshot period and secrets.
+        core: Snapshot period.
         settings: Limits.
         units: Of the role `app`, for requests.
         spine: Of the role `spine`, for snapshots.
@@ -43,18 +49,23 @@ def make_app(
     snapshot: Snapshot[dict[str, StoredKey]] = Snapshot(
         spine, KEYS_QUERY, keys_from_rows, period_seconds=core.snapshot_milliseconds / 1000
     )
-    keys = KeyRing(snapshot, core.secret("api_key_pepper").get_secret_value())
+    keys = KeyRing(snapshot, process_secret("api_key_pepper"))
+    renewing = Renewing(units, keys)
+    backlogs = Backlogs(
+        spine,
+        most=settings.unfinished_deliveries_per_project,
+        period_seconds=core.snapshot_milliseconds / 1000 * _COUNT_PERIODS,
+    )
     rooms = find_rooms()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        snapshot.start()
-        try:
-            async with AsyncExitStack() as stack:
-                await enter_lifespans(stack, app, rooms)
-                yield
-        finally:
-            snapshot.stop()
+        async with AsyncExitStack() as stack:
+            for background in (snapshot, backlogs, renewing):
+                stack.callback(background.stop)
+                background.start()
+            await enter_lifespans(stack, app, rooms)
+            yield
 
     app = make_api(title="Perpetune", version="0.1.0", units=units, keys=keys, lifespan=lifespan)
     app.include_router(operations.router)
@@ -63,6 +74,7 @@ def make_app(
     check_scopes(app)
     check_creations(app)
     app.state.spine = spine
+    app.state.backlogs = backlogs
     app.state.snapshot = snapshot
     app.state.snapshot_fresh_seconds = settings.snapshot_fresh_seconds
     app.state.metrics = Metrics()

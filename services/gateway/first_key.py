@@ -14,13 +14,14 @@ from shared.db import Units
 from shared.errors import Invalid
 from shared.ids import Project
 from shared.keys import mac_of, new_key
-from shared.process import process_settings, process_units
+from shared.process import process_secret, process_settings, process_units
+from shared.rotation import Values
 from shared.scopes import SCOPES
 
 DEFAULT_PROJECT = Project("default")
 
 
-def ensure_first_key(units: Units, pepper: str, file: Path) -> str:
+def ensure_first_key(units: Units, pepper: Values, file: Path) -> str:
     """
     Make the project `default` and a key with every scope, unless both are there.
 
@@ -29,7 +30,7 @@ def ensure_first_key(units: Units, pepper: str, file: Path) -> str:
 
     Args:
         units: Of the role `app`.
-        pepper: Key of the HMAC under which API keys are stored.
+        pepper: Keys of the HMAC under which API keys are stored.
         file: Where the key is kept, readable by its owner only.
 
     Returns:
@@ -51,7 +52,8 @@ def ensure_first_key(units: Units, pepper: str, file: Path) -> str:
             uow.project,
             key_id=parts[1],
             name="first key",
-            mac=mac_of(key, pepper),
+            mac=mac_of(key, pepper.current),
+            pepper=pepper.fingerprint,
             scopes=SCOPES,
             created_by=uow.context.actor,
             expires_at=None,
@@ -77,8 +79,7 @@ def main() -> None:
     """Make sure of the key and say where it is."""
     settings = process_settings()
     file = settings.secrets_dir / "api_key"
-    pepper = settings.secret("api_key_pepper").get_secret_value()
-    ensure_first_key(process_units(), pepper, file)
+    ensure_first_key(process_units(), process_secret("api_key_pepper").values, file)
     print(file)  # noqa: T201 - the command's answer
 
 

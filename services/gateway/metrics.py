@@ -39,6 +39,16 @@ class Metrics:
             "Age of the keys in memory.",
             registry=self.registry,
         )
+        self.keys_outdated = Gauge(
+            "gateway_keys_outdated",
+            "API keys not known to be stored under the pepper in use.",
+            registry=self.registry,
+        )
+        self.projects_full = Gauge(
+            "gateway_projects_full",
+            "Projects refused for too much unfinished work.",
+            registry=self.registry,
+        )
         self.database_up = Gauge(
             "gateway_database_up",
             "1 while Postgres answers; else the figures of deliveries and of the spine are old.",

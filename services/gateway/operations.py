@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from services.gateway import repository
 from services.gateway.metrics import Metrics
+from shared.backpressure import Backlogs
 from shared.broker import ROOM_QUEUES
 from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
 from shared.http import public
 from shared.ids import Project
-from shared.keys import StoredKey
+from shared.keys import KeyRing, StoredKey
 from shared.logging import get_logger
 from shared.snapshots import Snapshot
 from shared.spine import figures
@@ -62,6 +63,8 @@ def metrics(_public: Annotated[None, public()], request: Request) -> Response:
     state = request.app.state
     instruments = cast("Metrics", state.metrics)
     instruments.snapshot_age.set(state.snapshot.age_seconds)
+    instruments.keys_outdated.set(cast("KeyRing", state.keys).count_outdated())
+    instruments.projects_full.set(cast("Backlogs", state.backlogs).count)
     try:
         with cast("Units", state.spine).open(_OPERATOR) as uow:
             instruments.spine.record_backlogs(figures.list_backlogs(uow.session, _QUEUES))

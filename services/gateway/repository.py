@@ -42,12 +42,14 @@ def insert_key(
     scopes: frozenset[str],
     created_by: str,
     expires_at: datetime | None,
+    pepper: str | None = None,
 ) -> bool:
-    """Store a key; False when its id is taken."""
+    """Store a key; False when its id is taken. Without *pepper* it is renewed when it is used."""
     stored = session.execute(
         text("""
-            INSERT INTO gateway.keys (key_id, project, name, mac, scopes, created_by, expires_at)
-            VALUES (:key_id, :project, :name, :mac, :scopes, :created_by, :expires_at)
+            INSERT INTO gateway.keys
+                (key_id, project, name, mac, scopes, created_by, expires_at, pepper)
+            VALUES (:key_id, :project, :name, :mac, :scopes, :created_by, :expires_at, :pepper)
             ON CONFLICT (key_id) DO NOTHING RETURNING 1
         """),
         {
@@ -58,6 +60,7 @@ def insert_key(
             "scopes": sorted(scopes),
             "created_by": created_by,
             "expires_at": expires_at,
+            "pepper": pepper,
         },
     )
     return stored.one_or_none() is not None
@@ -99,6 +102,20 @@ def revoke_key(session: Session, key_id: str) -> bool:
         {"key_id": key_id},
     )
     return revoked.one_or_none() is not None
+
+
+def renew_key(session: Session, key_id: str, *, old_mac: str, mac: str, pepper: str) -> bool:
+    """Replace what is stored of a key that holds; False when it is not *old_mac* any more."""
+    renewed = session.execute(
+        text("""
+            UPDATE gateway.keys SET mac = :mac, pepper = :pepper
+            WHERE key_id = :key_id AND mac = :old_mac AND revoked_at IS NULL
+              AND pepper IS DISTINCT FROM :pepper
+            RETURNING 1
+        """),
+        {"key_id": key_id, "old_mac": old_mac, "mac": mac, "pepper": pepper},
+    )
+    return renewed.one_or_none() is not None
 
 
 def ping(session: Session) -> None:

@@ -6,12 +6,13 @@ from services.gateway import domain, repository
 from services.gateway.repository import KeyRow
 from shared.db import UnitOfWork
 from shared.errors import Corrupt, Invalid, Missing
-from shared.keys import Caller, mac_of, new_key
+from shared.keys import Caller, Outdated, mac_of, new_key
+from shared.rotation import Values
 
 
 def create_key(
     uow: UnitOfWork,
-    pepper: str,
+    pepper: Values,
     caller: Caller,
     *,
     name: str,
@@ -23,7 +24,7 @@ def create_key(
 
     Args:
         uow: Of the caller's project.
-        pepper: Key of the HMAC under which API keys are stored.
+        pepper: Keys of the HMAC under which API keys are stored.
         caller: Who asks; the new key has no scope beyond the caller's.
         name: For people.
         scopes: What it may do.
@@ -43,7 +44,8 @@ def create_key(
         uow.project,
         key_id=key_id,
         name=name,
-        mac=mac_of(key, pepper),
+        mac=mac_of(key, pepper.current),
+        pepper=pepper.fingerprint,
         scopes=granted,
         created_by=uow.context.actor,
         expires_at=domain.expiry(uow.now, expires_in_days),
@@ -85,3 +87,19 @@ def revoke_key(uow: UnitOfWork, key_id: str) -> KeyRow:
     if stored is None:
         raise Missing(f"There is no key {key_id} in this project.", code="key_not_found")
     return stored
+
+
+def renew_key(uow: UnitOfWork, found: Outdated) -> bool:
+    """
+    Store a key that was used under the pepper in use; False when it was changed meanwhile.
+
+    Only a key that was stored under another pepper leaves an audit entry.
+    """
+    stored = found.stored
+    if not repository.renew_key(
+        uow.session, stored.key_id, old_mac=stored.mac, mac=found.mac, pepper=found.pepper
+    ):
+        return False
+    if found.mac != stored.mac:
+        uow.audit("key.renewed", stored.key_id, reason="stored under the pepper in use")
+    return True

@@ -21,5 +21,8 @@ class GatewaySettings(BaseServiceSettings):
 
     # Not ready above this age: a revoked key would be admitted for longer than we promise.
     snapshot_fresh_seconds: Annotated[float, Ge(0.1), Le(600)] = 5.0
+    # A queue that nobody serves keeps what it gets; from here on its project is told to wait.
+    # 100,000 jobs at once are legal, and counting up to here takes Postgres some 50 ms.
+    unfinished_deliveries_per_project: Annotated[int, Ge(1), Le(10_000_000)] = 200_000
     # Open requests get this long when the process is asked to stop.
     drain_seconds: Annotated[int, Ge(1), Le(600)] = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, cast
 
@@ -35,10 +35,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def measure(app: FastAPI) -> Iterable[Metric]:
+def measure(app: FastAPI) -> Iterator[Metric]:
     """What the gateway's metrics show of this room; nothing before it is open."""
     inference: Inference | None = getattr(app.state, "inference", None)
-    return figures.measure(inference.shipper) if inference and inference.shipper else ()
+    if inference is None:
+        return
+    yield from figures.measure_models(inference.breakers)
+    if inference.shipper is not None:
+        yield from figures.measure_records(inference.shipper)
 
 
 @router.post("/v1/chat/completions")

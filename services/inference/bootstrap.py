@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from services.inference.adapters.llama import LlamaUpstream
 from services.inference.adapters.residence import Residence
 from services.inference.adapters.scoring import ServingScoring
 from services.inference.attempts import Attempts
+from services.inference.breakers import Breakers
 from services.inference.core import Core
+from services.inference.domain.breaker import Breaker, RetryBudget
 from services.inference.domain.retry import Schedule
 from services.inference.embeddings import Embeddings
 from services.inference.ports import Scoring, Upstream
@@ -30,7 +33,7 @@ from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
 from shared.ids import Project
-from shared.process import process_blobs, process_settings, spine_units
+from shared.process import process_blobs, process_secret, process_settings, spine_units
 from shared.rendering.bases import list_bases
 from shared.rendering.tokenizer import load_tokenizer
 from shared.serving_client import AsyncServingClient
@@ -46,6 +49,7 @@ class Inference:
 
     core: Core
     embeddings: Embeddings
+    breakers: Breakers
     settings: InferenceSettings
     shipper: Shipper | None = None
 
@@ -64,14 +68,31 @@ def make_inference(
         first_seconds=settings.retry_first_milliseconds / 1000,
         longest_seconds=settings.retry_longest_milliseconds / 1000,
     )
-    attempts = Attempts(upstream, schedule, max_running_per_model=settings.max_running_per_model)
+    breakers = make_breakers(settings)
+    attempts = Attempts(
+        upstream, schedule, breakers, max_running_per_model=settings.max_running_per_model
+    )
     core = Core(
         router=router, attempts=attempts, scoring=scoring, recorder=recorder, settings=settings
     )
     embeddings = Embeddings(
         router=router, scoring=scoring, recorder=recorder, total_seconds=settings.total_seconds
     )
-    return Inference(core, embeddings, settings)
+    return Inference(core, embeddings, breakers, settings)
+
+
+def make_breakers(settings: InferenceSettings) -> Breakers:
+    """Breakers and retry budgets of one process."""
+    return Breakers(
+        Breaker(
+            failures=settings.breaker_failures,
+            pause_seconds=settings.breaker_pause_seconds,
+            longest_pause_seconds=settings.breaker_longest_pause_seconds,
+            longest_rest_seconds=settings.longest_rest_seconds,
+        ),
+        RetryBudget(share=settings.retry_share, floor=settings.retry_floor),
+        clock=time.monotonic,
+    )
 
 
 @asynccontextmanager
@@ -82,7 +103,7 @@ async def open_inference() -> AsyncIterator[Inference]:
         router = await asyncio.to_thread(_start_router, core, stack)
         await asyncio.to_thread(_warm_up)
         shipper = await _start_shipper(core, settings, stack)
-        recorder = Recorder(shipper.spool, receipt_key(core))
+        recorder = Recorder(shipper.spool, process_secret("receipt_key"))
         serving = AsyncServingClient(core.serving_url)
         stack.push_async_callback(serving.close)
         http = await stack.enter_async_context(make_http())
@@ -95,11 +116,6 @@ async def open_inference() -> AsyncIterator[Inference]:
             recorder=recorder,
         )
         yield replace(inference, shipper=shipper)
-
-
-def receipt_key(core: CoreSettings) -> bytes:
-    """The key that signs receipts."""
-    return core.secret("receipt_key").get_secret_value().encode()
 
 
 def make_http() -> httpx2.AsyncClient:

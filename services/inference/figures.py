@@ -7,10 +7,29 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from services.inference.breakers import Breakers
 from services.inference.shipper import Shipper
 
 
-def measure(shipper: Shipper) -> Iterator[Metric]:
+def measure_models(breakers: Breakers) -> Iterator[Metric]:
+    """Every model this process has asked."""
+    is_open = GaugeMetricFamily(
+        "inference_breaker_open", "1 while the model is left alone.", labels=["model"]
+    )
+    calls = CounterMetricFamily(
+        "inference_calls", "Calls to the model, repetitions included.", labels=["model"]
+    )
+    repetitions = CounterMetricFamily(
+        "inference_repetitions", "Calls that repeated a failed one.", labels=["model"]
+    )
+    for model, standing in breakers.standings():
+        is_open.add_metric([model], standing.is_open)
+        calls.add_metric([model], standing.calls)
+        repetitions.add_metric([model], standing.repetitions)
+    yield from (is_open, calls, repetitions)
+
+
+def measure_records(shipper: Shipper) -> Iterator[Metric]:
     """The records on their way to Postgres: of this process, and of all of this host."""
     folder, poisoned = shipper.spool.folder_bytes()
     gauges = {

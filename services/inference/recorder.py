@@ -16,6 +16,7 @@ from services.inference.spool import Spool
 from shared.errors import PerpetuneError
 from shared.ids import InferenceId, Project
 from shared.receipts import Receipt
+from shared.rotation import RotatingSecret
 
 _DEPARTED = "client_closed"
 
@@ -35,11 +36,11 @@ def answer_headers(
 class Recorder:
     """Opens a page for each request and writes it to the spool when the request is over."""
 
-    def __init__(self, spool: Spool, key: bytes) -> None:
+    def __init__(self, spool: Spool, key: RotatingSecret) -> None:
         """
         Args:
             spool: Where records go.
-            key: Signs receipts and hashes units.
+            key: Its value in use signs receipts, its oldest one hashes units.
         """
         self._spool = spool
         self._key = key
@@ -47,7 +48,8 @@ class Recorder:
     def open(self, job: Job, run: Run) -> Page:
         """The page of a request that was assigned just now."""
         project = job.origin.project
-        unit_hash = hash_unit(self._key, project, job.unit)
+        # A unit that changed its name would be counted a second time by a canary that runs.
+        unit_hash = hash_unit(self._key.values.accepted[-1].encode(), project, job.unit)
         inference_id = self.sign(project, job.request, run.target)
         return Page(self._spool, job, run, inference_id, unit_hash)
 
@@ -59,7 +61,7 @@ class Recorder:
             workload_id=target.workload_id,
             release_id=target.release_id,
             arm=target.arm,
-        ).sign(self._key)
+        ).sign(self._key.values.current.encode())
 
 
 @dataclass

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 
 from services.inference.attempts import Attempts, OpenChoice, within
+from services.inference.domain.breaker import Go
 from services.inference.domain.generation import End, Piece
 from services.inference.domain.routing import Served, Target
 from services.inference.jobs import Job
@@ -97,24 +98,42 @@ class Run:
             )
         prompts = self.job.prompting.tokens(base)
         count = len(prompts) * self.job.choices
-        self._held.enter_context(self.attempts.seats(self.served.model, count))
+        # A model that does not begin gets its seats back before another one is asked.
+        with ExitStack() as seats:
+            seats.enter_context(self.attempts.seats(self.served.model, count))
+            self._choices = await self._begin(prompts, deadline)
+            self._held.push(seats.pop_all())
+        for choice in self._choices:
+            self._held.push_async_callback(choice.close)
+
+    async def _begin(self, prompts: Sequence[list[int]], deadline: float) -> list[OpenChoice]:
+        each = self.job.choices
         async with within(deadline, self.served.model):
             prefixes = [await self._prefix(prompt) for prompt in prompts]
-        openings = [
-            self._open_choice(index, prompts[index // self.job.choices], deadline)
-            for index in range(count)
-        ]
-        self._choices = await _all_open(openings)
-        for index, choice in enumerate(self._choices):
-            self._held.push_async_callback(choice.close)
-            choice.first = [*prefixes[index // self.job.choices], *choice.first]
+        if self.job.sampling.max_tokens == 0:
+            choices = [_empty(prompt) for prompt in prompts for _ in range(each)]
+        else:
+            go = await self.attempts.admit(self.served.model, deadline)
+            choices = await _all_open(
+                [
+                    self._open_choice(index, prompts[index // each], go, deadline)
+                    for index in range(len(prompts) * each)
+                ]
+            )
+        for index, choice in enumerate(choices):
+            choice.first = [*prefixes[index // each], *choice.first]
+        return choices
 
-    async def _open_choice(self, index: int, prompt: Sequence[int], deadline: float) -> OpenChoice:
-        sampling = self.job.sampling.for_choice(index)
-        if sampling.max_tokens == 0:
-            return OpenChoice([Piece("", end=End("length", len(prompt), 0))])
+    async def _open_choice(
+        self, index: int, prompt: Sequence[int], go: Go, deadline: float
+    ) -> OpenChoice:
         return await self.attempts.open(
-            self.served, prompt, sampling, is_streamed=self.job.is_streamed, deadline=deadline
+            self.served,
+            prompt,
+            self.job.sampling.for_choice(index),
+            go,
+            is_streamed=self.job.is_streamed,
+            deadline=deadline,
         )
 
     async def _prefix(self, prompt: Sequence[int]) -> list[Piece]:
@@ -145,6 +164,11 @@ class Run:
                 raise item
             unfinished -= item[1].end is not None
             yield item
+
+
+def _empty(prompt: Sequence[int]) -> OpenChoice:
+    """Nothing was asked for beyond the prompt."""
+    return OpenChoice([Piece("", end=End("length", len(prompt), 0))])
 
 
 async def _pump(

@@ -24,6 +24,19 @@ class InferenceSettings(BaseServiceSettings):
     retry_first_milliseconds: Annotated[int, Ge(1), Le(10_000)] = 100
     retry_longest_milliseconds: Annotated[int, Ge(1), Le(60_000)] = 2_000
 
+    # Failures in a row after which a model is left alone: at one failure in ten, that happens by
+    # chance once in 100,000 calls, and costs one pause.
+    breaker_failures: Annotated[int, Ge(1), Le(1_000)] = 5
+    # A child that died is back within a second; the pause doubles while trials fail.
+    breaker_pause_seconds: Annotated[float, Ge(0.01), Le(600)] = 1.0
+    # Recovery is noticed within this time.
+    breaker_longest_pause_seconds: Annotated[float, Ge(0.01), Le(3600)] = 30.0
+    # The longest Retry-After that is believed: a wrong one must not keep a model away for ever.
+    longest_rest_seconds: Annotated[float, Ge(0), Le(86_400)] = 300.0
+    # Of the calls of a model, this share may be repetitions, and so many beyond that.
+    retry_share: Annotated[float, Ge(0), Le(1)] = 0.1
+    retry_floor: Annotated[int, Ge(0), Le(10_000)] = 10
+
     # A child has 8 slots and queues the rest; a queue of seven rounds is all that 30 s can empty.
     max_running_per_model: Annotated[int, Ge(1), Le(10_000)] = 64
     max_running: Annotated[int, Ge(1), Le(100_000)] = 256
@@ -52,4 +65,10 @@ class InferenceSettings(BaseServiceSettings):
     def _attempts_fit_the_total(self) -> InferenceSettings:
         if self.attempt_seconds > self.total_seconds:
             raise ValueError("attempt_seconds must not exceed total_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _pauses_grow(self) -> InferenceSettings:
+        if self.breaker_pause_seconds > self.breaker_longest_pause_seconds:
+            raise ValueError("breaker_pause_seconds must not exceed breaker_longest_pause_seconds")
         return self

@@ -22,6 +22,7 @@ from services.ingestion.schemas import (
 )
 from services.ingestion.service import Upload
 from services.ingestion.settings import IngestionSettings
+from shared.backpressure import Room
 from shared.blobs import mapped_disk_errors
 from shared.errors import Invalid
 from shared.http import Unit, authorised, context_of
@@ -59,6 +60,7 @@ _UPLOAD_BODY = {
 async def create_file(
     request: Request,
     caller: Annotated[Caller, authorised("files:write")],
+    room: Room,
     retries: Annotated[int, Header(alias="x-stainless-retry-count", ge=0)] = 0,
 ) -> FileObject:
     """
@@ -66,7 +68,7 @@ async def create_file(
 
     A request the client marks as repeated gets the file it made before.
     """
-    del caller  # the dependency has done its work
+    del caller, room  # the dependencies have done their work
     # The form is kept on disk while it arrives.
     with mapped_disk_errors():
         async with request.form(max_files=1, max_fields=8) as form:

@@ -19,6 +19,7 @@ from services.releases.schemas import (
     RollBack,
 )
 from services.releases.service import canary, models, settle, start
+from shared.backpressure import Addition
 from shared.http import Unit, authorised
 from shared.idempotency import CreatingRoute, Creation
 from shared.keys import Caller
@@ -54,7 +55,7 @@ def delete_model(_: ModelWriter, uow: Unit, model: str) -> ModelDeleted:
 
 
 @router.post("/api/v1/releases", tags=["releases"], status_code=201)
-def create_release(_: Writer, uow: Creation, body: CreateRelease) -> ReleaseView:
+def create_release(_: Writer, uow: Addition, body: CreateRelease) -> ReleaseView:
     """Put a model before a workload's traffic: gated now, a canary once it is loaded."""
     row = start.request_release(
         uow,

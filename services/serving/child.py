@@ -12,7 +12,7 @@ import sys
 
 from pydantic import BaseModel, ConfigDict
 
-from services.serving.lifeline import die_with_parent
+from shared.lifeline import die_with_parent
 
 # Prompt tokens per step. A long prompt is fed in pieces, so that other slots keep generating:
 # 256 tokens take about 2 s on two shared cores.

@@ -10,9 +10,10 @@ from services.workloads.repository import cycles as cycle_rows
 from services.workloads.repository import workloads as workload_rows
 from services.workloads.schemas import CreateWorkload, CycleView, RequestCycle, WorkloadView
 from services.workloads.service import cycles, workloads
+from shared.backpressure import Addition
 from shared.errors import Missing
 from shared.http import Unit, authorised
-from shared.idempotency import CreatingRoute, Creation
+from shared.idempotency import CreatingRoute
 from shared.keys import Caller
 from shared.pages import Page, page_of
 from shared.policy import Policy
@@ -25,7 +26,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/workloads", status_code=201)
-def create_workload(_: Writer, uow: Creation, body: CreateWorkload) -> WorkloadView:
+def create_workload(_: Writer, uow: Addition, body: CreateWorkload) -> WorkloadView:
     """Create a workload; its base model answers under its name within a second or two."""
     row = workloads.create_workload(
         uow,
@@ -64,7 +65,7 @@ def list_cycles(
 
 @router.post("/workloads/{name:path}/cycles", status_code=201)
 def request_cycle(
-    _: Writer, uow: Creation, name: str, body: RequestCycle | None = None
+    _: Writer, uow: Addition, name: str, body: RequestCycle | None = None
 ) -> CycleView:
     """Start a retraining by hand; it waits for corrections as the policy says."""
     return CycleView.of(cycles.request_cycle(uow, name, body.reason if body else ""))

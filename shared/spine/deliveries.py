@@ -6,7 +6,9 @@ of its effect. So a message that arrives twice, late or forged finds no row and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -29,6 +31,15 @@ _PUBLISH = text("""
     INSERT INTO spine.events (id, project, type, envelope)
     VALUES (:id, :project, :type, CAST(:envelope AS jsonb))
 """)
+_CLAIM = text("""
+    SELECT is_taken, is_repeated, id, project, queue, task, starts, envelope, now() AS at,
+           set_config('app.project', project, true)
+    FROM spine.claim(CAST(:id AS uuid), CAST(:kept AS text[]))
+""")
+_TAKE = text("SELECT id, project, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))")
+_BEGIN = text(
+    "SELECT id, project, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,23 @@ class Delivery:
             Corrupt: The row holds something else.
         """
         return Envelope.read(self.stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    A row as a worker finds it when it is rung.
+
+    Attributes:
+        is_taken: It is deleted in this transaction, which acts for its project from now on.
+        is_repeated: It was rung before, so its start has to be recorded first.
+        at: The instant this transaction began, by the database clock, UTC.
+    """
+
+    delivery: Delivery
+    is_taken: bool
+    is_repeated: bool
+    at: datetime
 
 
 def emit(uow: UnitOfWork, message: Message, *, due_in_seconds: float = 0.0) -> str:
@@ -93,6 +121,24 @@ def queue_of(task: str) -> str:
     return task.partition(".")[0]
 
 
+def claim(session: Session, delivery_id: str, kept: Sequence[str]) -> Claim | None:
+    """
+    Take the row of a first ringing, in one round trip; read any other.
+
+    Args:
+        session: Of a transaction that acts for no project yet.
+        delivery_id: Which.
+        kept: Tasks whose row is only read, because they take it in their last transaction.
+
+    Returns:
+        None when it is done already, or when another worker holds it right now.
+    """
+    row = session.execute(_CLAIM, {"id": delivery_id, "kept": list(kept)}).one_or_none()
+    if row is None:
+        return None
+    return Claim(_delivery(row), row.is_taken, row.is_repeated, row.at)
+
+
 def take(session: Session, delivery_id: str) -> Delivery | None:
     """
     Delete the row in the current transaction and return it.
@@ -100,24 +146,21 @@ def take(session: Session, delivery_id: str) -> Delivery | None:
     Returns:
         None when it is done already, or when another worker holds it right now.
     """
-    row = session.execute(
-        text("""
-            SELECT id, project, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))
-        """),
-        {"id": delivery_id},
-    ).one_or_none()
+    row = session.execute(_TAKE, {"id": delivery_id}).one_or_none()
     return None if row is None or row.id is None else _delivery(row)
 
 
 def peek(session: Session, delivery_id: str) -> Delivery | None:
     """The row without taking it; None when it is done. Records a start when rung again."""
-    row = session.execute(
-        text("""
-            SELECT id, project, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))
-        """),
-        {"id": delivery_id},
-    ).one_or_none()
+    row = session.execute(_BEGIN, {"id": delivery_id}).one_or_none()
     return None if row is None or row.id is None else _delivery(row)
+
+
+def give_back(session: Session, delivery_ids: Sequence[str]) -> None:
+    """Make rows due at once that were rung and will not be answered; no attempt is spent."""
+    session.execute(
+        text("SELECT spine.give_back(CAST(:ids AS uuid[]))"), {"ids": list(delivery_ids)}
+    )
 
 
 def defer(session: Session, delivery_id: str, seconds: float, error: str) -> None:

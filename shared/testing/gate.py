@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _CHUNK_BYTES = 65_536
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -33,6 +33,9 @@ class Weather:
         is_refusing: New connections are reset at once.
         cut_after: Of bytes from the client: they still reach the server, then both ends are
             reset before an answer gets back.
+        stall_before: Of bytes from the client: neither they nor anything after them passes in
+            either direction, so that the client waits in the middle of what it does.
+        stall_after: As *stall_before*, but these bytes still reach the server.
     """
 
     delay_seconds: float = 0.0
@@ -42,6 +45,8 @@ class Weather:
     is_dropping: bool = False
     is_refusing: bool = False
     cut_after: bytes | None = None
+    stall_before: bytes | None = None
+    stall_after: bytes | None = None
 
 
 FAIR = Weather()
@@ -53,7 +58,7 @@ class _Connection:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    is_stalled: bool = False
 
     def end(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):
@@ -75,6 +80,7 @@ class Gate:
         port: Where it listens.
         connections: How many stand at the moment.
         cuts: How many connections `cut_after` has ended.
+        stalled: Ports of the clients that `stall_before` and `stall_after` have stalled.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class Gate:
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
         self.port = 0
         self.cuts = 0
+        self.stalled: list[int] = []
 
     @property
     def connections(self) -> int:
@@ -218,12 +225,17 @@ class Gate:
                 weather = await self._admitted(read_at)
                 if not data:
                     break
-                if weather.is_dropping:
+                if is_request and _has(data, weather.stall_before):
+                    self._stall(connection)
+                if weather.is_dropping or connection.is_stalled:
                     continue
+                if is_request and _has(data, weather.stall_after):
+                    # Marked first, so that no answer is faster.
+                    self._stall(connection)
                 for piece in _pieces(data, weather.slice_bytes):
                     sink.write(self._spoilt(piece, weather.corrupt_share))
                     await sink.drain()
-                if is_request and weather.cut_after and weather.cut_after in data:
+                if is_request and _has(data, weather.cut_after):
                     self.cuts += 1
                     connection.end(reset=True)
                     return
@@ -243,11 +255,20 @@ class Gate:
                 continue
             return weather
 
+    def _stall(self, connection: _Connection) -> None:
+        if not connection.is_stalled:
+            connection.is_stalled = True
+            self.stalled.append(connection.client.get_extra_info("peername")[1])
+
     def _spoilt(self, piece: bytes, share: float) -> bytes:
         if not share or self._chance.random() >= share:
             return piece
         at = self._chance.randrange(len(piece))
         return piece[:at] + bytes([piece[at] ^ (1 + self._chance.randrange(255))]) + piece[at + 1 :]
+
+
+def _has(data: bytes, wanted: bytes | None) -> bool:
+    return wanted is not None and wanted in data
 
 
 def _pieces(data: bytes, size: int | None) -> Iterator[bytes]:

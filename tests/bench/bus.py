@@ -1,18 +1,25 @@
 """
 Commands per second from emit to effect: the spine beside plain Celery, in one run.
 
-`python -m tests.bench.bus [--commands 1500] [--rounds 3] [--processes 1 4] [--json]`
+`python -m tests.bench.bus [--commands 1500] [--rounds 3] [--processes 1 4] [--paths loopback redis
+both] [--durable] [--json]`
 
 Three arms on the same Postgres and Valkey take turns: deliveries of the spine; a task of Celery
 with the spine's broker settings; a task of Celery with Celery's own settings. The effect is the
-same line in the same file. Two senders emit as fast as they can while the workers run.
-Latency is measured apart, at twenty commands a second, from the sender's commit to the effect.
+same line in the same file. Two senders emit as fast as they can while the workers run; those of
+the spine commit a row with `uow.emit`, as rooms do. Latency is measured apart, at twenty commands a
+second, from the sender's commit to the effect.
+
+A path is what lies between the processes and the servers: nothing, 2 ms each way to Redis, or
+that to both. On the first the spine is held to 0.5 of the arm with the same broker settings, on
+the second to 0.8; the exit status says whether it holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -25,20 +32,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from sqlalchemy import make_url, text
+from sqlalchemy import URL, make_url
 
 from infra import database as databases
 from infra.local import embedded
 from shared.context import Context
-from shared.contracts.envelope import Envelope
-from shared.contracts.workloads import WorkloadCreated
+from shared.contracts.catalogue import CONSUMERS
 from shared.db import Units, make_engine
 from shared.ids import Project, uuid7
 from shared.settings import CoreSettings
-from tests.bench.bus_worker import PLAIN_TASK, QUEUE, SPINE_TASK, plain_app
+from tests.bench.bus_worker import PLAIN_TASK, QUEUE, SPINE_TASK, BenchCommand, plain_app
 
 ARMS = ("spine", "plain", "default")
+# What is delayed on a path, and the least share of the plain arm the spine has to reach there.
+PATHS: dict[str, tuple[tuple[str, ...], float | None]] = {
+    "loopback": ((), 0.5),
+    "redis": (("bus",), 0.8),
+    "both": (("bus", "database"), None),
+}
+DELAY_SECONDS = 0.002
 SENDERS = 2
 WARM_UP = 20
 LATENCY_COMMANDS = 100
@@ -80,8 +94,9 @@ class Stack:
 
 @dataclass(frozen=True)
 class Result:
-    """One arm with so many worker processes."""
+    """One arm on one path with so many worker processes."""
 
+    path: str
     arm: str
     processes: int
     per_second: float
@@ -89,42 +104,51 @@ class Result:
     p99_ms: float
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS))
+    parser.add_argument(
+        "--durable", action="store_true", help="Postgres writes to disk before it answers"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = []
-    with servers() as (database_url, bus_url):
-        for processes in options.processes:
+    with servers(is_durable=options.durable) as addresses:
+        for path, processes in itertools.product(options.paths, options.processes):
             rounds: dict[str, list[Result]] = {arm: [] for arm in ARMS}
             for _ in range(options.rounds):
                 for arm in ARMS:
-                    rounds[arm].append(
-                        measure(arm, processes, options.commands, database_url, bus_url)
-                    )
-                    print(rounds[arm][-1], file=sys.stderr)
+                    result = measure(path, arm, processes, options.commands, addresses)
+                    rounds[arm].append(result)
+                    print(result, file=sys.stderr)
             results += [median_of(rounds[arm]) for arm in ARMS]
     if options.json:
         print(json.dumps([vars(result) for result in results]))
     else:
+        print(f"Postgres with fsync and synchronous_commit {'on' if options.durable else 'off'}")
         show(results)
+    return int(not all(holds(results, result) for result in results))
 
 
-def measure(arm: str, processes: int, commands: int, database_url: str, bus_url: str) -> Result:
+def measure(
+    path: str, arm: str, processes: int, commands: int, addresses: dict[str, str]
+) -> Result:
     """One arm on a database and a key prefix of its own."""
     name = f"bench_{uuid7().hex}"
-    owner = make_url(database_url).set(database=name).render_as_string(hide_password=False)
-    databases.prepare(owner, dict.fromkeys(databases.ROLES, PASSWORD))
-    with tempfile.TemporaryDirectory() as folder:
+    owner = make_url(addresses["database"]).set(database=name)
+    direct = owner.render_as_string(hide_password=False)
+    databases.prepare(direct, dict.fromkeys(databases.ROLES, PASSWORD))
+    with tempfile.TemporaryDirectory() as folder, gates(path, addresses) as ports:
         effects = Path(folder) / "effects"
         effects.touch()
+        reached = owner.set(port=ports.get("database", owner.port))
         settings = CoreSettings(
-            database_app_url=with_role(owner, "app"),
-            database_spine_url=with_role(owner, "spine"),
-            bus_url=bus_url,
+            database_app_url=with_role(reached, "app"),
+            database_spine_url=with_role(reached, "spine"),
+            bus_url=with_port(addresses["bus"], ports.get("bus")),
             broker_prefix=f"{name}:",
             worker_children=processes,
             worker_soft_shutdown_seconds=0.1,
@@ -139,9 +163,9 @@ def measure(arm: str, processes: int, commands: int, database_url: str, bus_url:
             emit(send, numbers)
             seconds = max(await_effects(stack, numbers).values()) - began
             waits = latencies(stack, send)
-    databases.drop_database(owner)
+    databases.drop_database(direct)
     cuts = statistics.quantiles(waits, n=100)
-    return Result(arm, processes, commands / seconds, cuts[49] * 1000, cuts[98] * 1000)
+    return Result(path, arm, processes, commands / seconds, cuts[49] * 1000, cuts[98] * 1000)
 
 
 def new_numbers(count: int) -> list[str]:
@@ -204,27 +228,16 @@ def sender(stack: Stack, arm: str) -> Iterator[Send]:
 
         yield publish
         return
+    CONSUMERS[BenchCommand] = (SPINE_TASK,)
     units = Units(make_engine(stack.settings.database_app_url, stack.settings))
     context = Context.root(Project("bench"), "bench")
 
     def send(number: str) -> None:
-        message = WorkloadCreated(workload_id=number, name="bench", base_model="none")
         with units.open(context) as uow:
-            uow.session.execute(
-                text("""
-                    INSERT INTO spine.deliveries (id, project, queue, task, envelope)
-                    VALUES (:id, :project, :queue, :task, CAST(:envelope AS jsonb))
-                """),
-                {
-                    "id": str(uuid7()),
-                    "project": context.project,
-                    "queue": QUEUE,
-                    "task": SPINE_TASK,
-                    "envelope": Envelope.seal(message, context, uow.now).model_dump_json(),
-                },
-            )
+            uow.emit(BenchCommand(number=number))
 
     yield send
+    units.engine.dispose()
 
 
 @contextlib.contextmanager
@@ -249,21 +262,50 @@ def running(stack: Stack, arm: str, processes: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[tuple[str, str]]:
+def servers(*, is_durable: bool) -> Iterator[dict[str, str]]:
     """Addresses of a private Postgres and a private Valkey."""
-    with embedded.private_postgres() as postgres, embedded.private_valkey("bus") as valkey:
-        yield postgres.url, valkey.url
+    with (
+        embedded.private_postgres(is_durable=is_durable) as postgres,
+        embedded.private_valkey("bus") as valkey,
+    ):
+        yield {"database": postgres.url, "bus": valkey.url}
 
 
-def with_role(owner: str, role: str) -> str:
-    url = make_url(owner).set(username=role, password=PASSWORD)
-    return url.render_as_string(hide_password=False)
+@contextlib.contextmanager
+def gates(path: str, addresses: dict[str, str]) -> Iterator[dict[str, int]]:
+    """Ports of the gates on *path*, by the server behind."""
+    ports = {}
+    with contextlib.ExitStack() as stopping:
+        for server in PATHS[path][0]:
+            port = urlsplit(addresses[server]).port
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.bench.bus_gate", str(port), str(DELAY_SECONDS)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+            )
+            stopping.callback(process.wait)
+            stopping.callback(process.kill)
+            assert process.stdout
+            stopping.callback(process.stdout.close)
+            ports[server] = int(process.stdout.readline())
+        yield ports
+
+
+def with_role(owner: URL, role: str) -> str:
+    return owner.set(username=role, password=PASSWORD).render_as_string(hide_password=False)
+
+
+def with_port(url: str, port: int | None) -> str:
+    parts = urlsplit(url)
+    return url if port is None else url.replace(f":{parts.port}", f":{port}")
 
 
 def median_of(results: list[Result]) -> Result:
+    first = results[0]
     return Result(
-        results[0].arm,
-        results[0].processes,
+        first.path,
+        first.arm,
+        first.processes,
         *(
             statistics.median(getattr(result, name) for result in results)
             for name in ("per_second", "p50_ms", "p99_ms")
@@ -271,19 +313,37 @@ def median_of(results: list[Result]) -> Result:
     )
 
 
+def share_of(results: list[Result], other: Result) -> float | None:
+    """How much of *other* the spine reaches under the same conditions."""
+    (ours,) = (
+        result
+        for result in results
+        if (result.path, result.arm, result.processes) == (other.path, "spine", other.processes)
+    )
+    return None if other is ours else ours.per_second / other.per_second
+
+
+def holds(results: list[Result], result: Result) -> bool:
+    """Whether the spine reaches what it is held to beside *result*."""
+    share, least = share_of(results, result), PATHS[result.path][1]
+    return result.arm != "plain" or share is None or least is None or share >= least
+
+
 def show(results: list[Result]) -> None:
-    """A table with the ratios that the spine is held to."""
+    """A table with the spine's share of every other arm."""
     print(
-        f"{'processes':>9} {'arm':<8} {'per second':>10} {'p50 ms':>7} {'p99 ms':>7} {'ratio':>6}"
+        f"{'path':<8} {'processes':>9} {'arm':<8} {'per second':>10} {'p50 ms':>7} {'p99 ms':>7} "
+        f"{'spine is':>8}"
     )
     for result in results:
-        (ours,) = (r for r in results if (r.arm, r.processes) == ("spine", result.processes))
-        ratio = f"{ours.per_second / result.per_second:.2f}" if result.arm != "spine" else ""
+        share = share_of(results, result)
+        verdict = "" if holds(results, result) else f", below {PATHS[result.path][1]}"
         print(
-            f"{result.processes:>9} {result.arm:<8} {result.per_second:>10.0f} "
-            f"{result.p50_ms:>7.1f} {result.p99_ms:>7.1f} {ratio:>6}"
+            f"{result.path:<8} {result.processes:>9} {result.arm:<8} {result.per_second:>10.0f} "
+            f"{result.p50_ms:>7.1f} {result.p99_ms:>7.1f} "
+            f"{'' if share is None else f'{share:8.2f}{verdict}'}"
         )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

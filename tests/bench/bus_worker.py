@@ -1,4 +1,4 @@
-"""Workers of the bus benchmark: `python bus_worker.py {spine|plain|default} <processes>`.
+"""Workers of the bus benchmark: `python -m tests.bench.bus_worker ARM PROCESSES`.
 
 Each task appends one line to the file named by BENCH_EFFECTS: its number, and when it ran. The
 clock is CLOCK_MONOTONIC, which all processes of a machine share.
@@ -15,7 +15,7 @@ from celery import Celery, shared_task
 from kombu import Exchange, Queue
 
 from shared.broker import make_celery
-from shared.contracts.workloads import WorkloadCreated
+from shared.contracts.envelope import Message
 from shared.db import UnitOfWork
 from shared.process import process_settings
 from shared.settings import CoreSettings
@@ -36,11 +36,21 @@ def record(number: str) -> None:
     os.write(effects(), f"{number} {time.monotonic():.6f}\n".encode())
 
 
-@task(SPINE_TASK, WorkloadCreated)
-def effect(uow: UnitOfWork, message: WorkloadCreated) -> None:
+class BenchCommand(Message):
+    """Asks for the effect."""
+
+    type = "bench.command.v1"
+    number: str
+
+    @property
+    def subject(self) -> str:
+        return self.number
+
+
+@task(SPINE_TASK, BenchCommand)
+def effect(_uow: UnitOfWork, message: BenchCommand) -> None:
     """The delivery is taken in this transaction; nothing else is written."""
-    del uow
-    record(message.workload_id)
+    record(message.number)
 
 
 @shared_task(name=PLAIN_TASK)  # type: ignore[untyped-decorator]  # celery ships no types

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from services.gateway.rooms import find_rooms
 from shared import errors
+from shared.backpressure import _addition, _require_room
 from shared.errors import Corrupt
 from shared.http import Unit, check_scopes, public
 from shared.idempotency import CreatingRoute, Creation, check_creations
@@ -26,6 +27,18 @@ CREATING = {
     "/api/v1/subscriptions",
     "/api/v1/workloads",
     "/api/v1/workloads/{name:path}/cycles",
+}
+
+
+# What leaves work behind; all else that changes something ends, undoes or shows work.
+ADDING = {
+    "/api/v1/evaluations",
+    "/api/v1/feedback",
+    "/api/v1/releases",
+    "/api/v1/workloads",
+    "/api/v1/workloads/{name:path}/cycles",
+    "/v1/files",
+    "/v1/fine_tuning/jobs",
 }
 
 
@@ -61,6 +74,22 @@ def test_every_post_of_ours_honours_idempotency_keys(app):
     for path in CREATING:
         headers = described[path.replace(":path", "")]["post"]["parameters"]
         assert "idempotency-key" in {header["name"] for header in headers}, path
+
+
+def _dependencies(dependant):
+    for part in dependant.dependencies:
+        yield part.call
+        yield from _dependencies(part)
+
+
+def test_what_adds_work_is_refused_to_a_project_that_has_too_much(app):
+    bounded = {
+        str(route.path)
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
+        and {_addition, _require_room} & set(_dependencies(route.dependant))
+    }
+    assert bounded == ADDING
 
 
 def test_every_route_declares_who_may_use_it(app):

@@ -145,7 +145,7 @@ def no_publishing(source: Source) -> Iterator[ast.AST]:
 def no_broad_except(source: Source) -> Iterator[ast.AST]:
     # Where a task, an HTTP request and a message of the queue door come in.
     if str(source.path) in {
-        "shared/task.py",
+        "shared/attempt.py",
         "shared/http.py",
         "services/inference/door/door.py",
     }:

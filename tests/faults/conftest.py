@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6)
     )
     config.stash[BEGAN] = time.monotonic()
+    # Told to stop, it ends as with Ctrl-C: what it started is ended before it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 from sqlalchemy import text
 
@@ -18,11 +19,14 @@ from shared.ids import Project
 from shared.process import process_settings, process_units, spine_units
 from shared.spine import leases
 from shared.spine.leases import Lease
-from tests.faults.probes import record_effect
+from tests.faults.probes import record_effect, stage
 
+BETWEEN_STEPS = "between-steps"
+IN_STEP = "in-step"
 KIND = "probe.job"
 STEPS = 5
 STEP_SECONDS = 0.1
+WRITE_SECONDS = 0.02
 _NAME = f"holder-{os.getpid()}"
 
 
@@ -50,8 +54,9 @@ def carry_out(lease: Lease, stopping: threading.Event) -> None:
     context = Context.root(lease.project, _NAME)
     try:
         for step in range(steps_done(context, lease), STEPS):
-            if stopping.wait(STEP_SECONDS):
-                return
+            with stage(BETWEEN_STEPS):
+                if stopping.wait(STEP_SECONDS):
+                    return
             take_step(context, lease, step)
         with process_units().open(context) as uow:
             leases.finish(uow, lease)
@@ -72,6 +77,8 @@ def steps_done(context: Context, lease: Lease) -> int:
 def take_step(context: Context, lease: Lease, step: int) -> None:
     with process_units().open(context) as uow:
         leases.guard(uow, lease)
+        with stage(IN_STEP):
+            time.sleep(WRITE_SECONDS)
         uow.session.execute(
             text("INSERT INTO faults.steps (number, step, fence) VALUES (:number, :step, :fence)"),
             {"number": lease.subject, "step": step, "fence": lease.fence},

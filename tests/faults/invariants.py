@@ -1,11 +1,16 @@
-"""I1 to I8: what must hold after every fault. Each check returns what contradicts it."""
+"""I1 to I8, and the folds: what must hold after every fault. Each returns what contradicts it."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
+from services.drift import domain as drift
+from services.drift import service as drift_service
+from services.drift.repository import evidence, monitors
+from services.drift.repository.monitors import MonitorRow
 from services.governance import repository as governance
 from shared.audit.checkpoint import Checkpoint
 from shared.audit.entries import content
@@ -14,7 +19,10 @@ from shared.audit.note import Signer
 from shared.audit.verification import verify_export
 from shared.audit.witness import Witness, notes_in
 from shared.context import Context
+from shared.cursor import Cursor
+from shared.db import UnitOfWork
 from shared.ids import Project
+from shared.statistics.codec import from_json, to_json
 from tests.faults.load import CANARY, Load
 from tests.faults.stack import Stack, until
 
@@ -42,6 +50,7 @@ def violations(stack: Stack, load: Load) -> list[str]:
         *projects_apart(stack, load),
         *few_calls_outside(stack, load),
         *nothing_private_in_logs(stack),
+        *evidence_folds_again(stack, load),
     ]
 
 
@@ -183,3 +192,37 @@ def nothing_private_in_logs(stack: Stack) -> Iterable[str]:
     for name, value in private.items():
         if value in logs or value in events:
             yield f"I8: the {name} is in a log or an event"
+
+
+def evidence_folds_again(stack: Stack, load: Load) -> Iterable[str]:
+    """Every monitor's state, folded again from zero over its feed, has the same bits."""
+    for project in load.projects if load.rates.api else ():
+        with stack.app.open(Context.root(Project(project), "faults")) as uow:
+            watching = monitors.list_newest(uow, None, None, _ALL)
+            if not watching:
+                yield f"evidence: nothing watches the release of {project}"
+            for monitor in watching:
+                if difference := _difference(uow, monitor.monitor_id):
+                    yield f"evidence folds again: {monitor.metric} of {project} {difference}"
+
+
+def _difference(uow: UnitOfWork, monitor_id: str) -> str:
+    """What is wrong with a monitor after it has folded all there is; empty when nothing is."""
+    drift_service.fold_monitor(uow, monitor_id)
+    monitor = monitors.find_locked(uow, monitor_id)
+    assert monitor is not None
+    stored = json.dumps(monitor.detector, sort_keys=True)
+    again = json.dumps(to_json(_folded_from_zero(uow, monitor)), sort_keys=True)
+    return "" if stored == again else f"is {stored}, folded again {again}"
+
+
+def _folded_from_zero(uow: UnitOfWork, monitor: MonitorRow) -> drift.MonitorState:
+    policy = from_json(drift.MonitorState, monitor.detector).policy
+    state, cursor = drift.begin(monitor.metric, policy), Cursor.parse(monitor.start)
+    while rows := evidence.read(uow, monitor, cursor):
+        for observation, _ in rows:
+            state = drift.fold(state, observation)
+            if drift.decide(state) is not None:
+                return state
+        cursor = rows[-1][1]
+    return state

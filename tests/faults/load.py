@@ -30,6 +30,7 @@ from tests.faults.stack import Stack, until
 
 BASE = "smollm2-135m-instruct"
 API_PATIENCE_SECONDS = 30.0
+SUCCESS_SHARE = 0.9
 
 # What a customer writes; it may be in Postgres and nowhere else.
 CANARY = "canary-that-no-log-may-show"
@@ -112,6 +113,8 @@ class Load:
     exchanges: list[Exchange] = field(default_factory=list)
     cut_off: int = 0
     _workloads: dict[str, str] = field(default_factory=dict)
+    _broken: list[BaseException] = field(default_factory=list)
+    _releases: dict[str, str] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -128,6 +131,7 @@ class Load:
             self.stack.key(project)
             if self.rates.api:
                 self._workloads[project] = self._made_workload(project)
+                self._releases[project] = self._live_release(self._workloads[project])
         senders = [
             threading.Thread(target=self._send_on, args=(kind, rate, send), daemon=True)
             for kind, send in kinds.items()
@@ -142,6 +146,9 @@ class Load:
             for sender in senders:
                 sender.join(timeout=API_PATIENCE_SECONDS + 15)
                 assert not sender.is_alive(), "a sender hangs"
+            until(self._stop_schedules, what="the load's schedules end")
+        if self._broken:
+            raise self._broken[0]
 
     def _made_workload(self, project: str) -> str:
         made = self.ask(
@@ -150,12 +157,30 @@ class Load:
         assert made, "the workload of the load could not be made"
         return str(made["id"])
 
+    def _live_release(self, workload: str) -> str:
+        """The release that labels speak of, watched by the drift monitors."""
+        watched = (
+            "SELECT release_id FROM drift.monitors WHERE workload_id = %s AND state <> 'closed'"
+        )
+        ((release,), *_) = until(
+            lambda: self.stack.rows(watched, workload), what="the first release is watched"
+        )
+        return str(release)
+
+    def _stop_schedules(self) -> bool:
+        """A stack that goes on does not fold for projects of the past."""
+        self.stack.rows("DELETE FROM spine.schedules WHERE project = ANY(%s)", list(self.projects))
+        return True
+
     def _send_on(
         self, kind: str, rate: float, send: Callable[[random.Random, str, str], None]
     ) -> None:
         chance = random.Random(f"{self.seed} {kind}")
-        while not self._stopping.wait(chance.expovariate(rate)):
-            send(chance, str(uuid7()), chance.choice(self.projects))
+        try:
+            while not self._stopping.wait(chance.expovariate(rate)):
+                send(chance, str(uuid7()), chance.choice(self.projects))
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            self._broken.append(error)
 
     # Senders by kind.
 
@@ -182,17 +207,18 @@ class Load:
                 uow.audit("probe.accepted", number)
                 leases.offer(uow, JOB, number)
 
-    def send_api(self, _chance: random.Random, number: str, project: str) -> None:
+    def send_api(self, chance: random.Random, number: str, project: str) -> None:
         """
         A correction over HTTP, asked for under one key until there is an answer.
 
         Each is an entry, an outcome for the drift monitors, and a message to `workloads`.
         """
-        receipt = Receipt(UUID(number), Project(project), self._workloads[project], None, "live")
+        workload, release = self._workloads[project], self._releases[project]
+        receipt = Receipt(UUID(number), Project(project), workload, release, "live")
         secret = self.stack.home.secret("receipt_key").encode()
         body = {
             "inference_id": receipt.sign(secret),
-            "success": True,
+            "success": chance.random() < SUCCESS_SHARE,
             "correction": CANARY,
             "comment": number,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -31,10 +32,11 @@ from services.gateway import repository as keys
 from shared.context import Context
 from shared.db import Units, make_engine
 from shared.errors import Unavailable
-from shared.ids import Project
+from shared.ids import Project, uuid7
 from shared.keys import mac_of, new_key
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
+from shared.spine.deliveries import queue_of
 from shared.testing.gate import Gate
 from tests.faults.orders import Shop
 from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
@@ -42,6 +44,7 @@ from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
 PLAIN_WORKER = Path(__file__).with_name("plain_worker.py")
+DELIVERY = Path(__file__).with_name("delivery.py")
 START_SECONDS = 60.0
 # A killed process is back within this, on two cores that do other work as well.
 RESTART_SECONDS = 10.0
@@ -85,6 +88,7 @@ CREATE TABLE faults.steps (
     seq bigint GENERATED ALWAYS AS IDENTITY, number text NOT NULL, step int NOT NULL,
     fence bigint NOT NULL);
 CREATE TABLE faults.refusals (number text NOT NULL, fence bigint NOT NULL);
+CREATE TABLE faults.antidotes (number text PRIMARY KEY);
 GRANT USAGE ON SCHEMA faults TO app, spine;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA faults TO app, spine;
 """
@@ -196,6 +200,21 @@ class Stack:
             self._keys[project] = key
         return self._keys[project]
 
+    def plant(self, project: str, task: str, envelope: object, *, starts: int = 0) -> str:
+        """One due delivery with whatever envelope, behind the back of the code; its id."""
+        delivery = str(uuid7())
+        self.rows(
+            "INSERT INTO spine.deliveries (id, project, queue, task, envelope, starts) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
+            delivery,
+            project,
+            queue_of(task),
+            task,
+            json.dumps(envelope),
+            starts,
+        )
+        return delivery
+
     # Processes.
 
     def names(self, role: str) -> list[str]:
@@ -236,6 +255,35 @@ class Stack:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGCONT)
+
+    def family(self, name: str) -> list[int]:
+        """Process ids of *name* and its children."""
+        main = self.pid(name)
+        return [main, *children(main)]
+
+    def stages(self, name: str) -> set[str]:
+        """What *name* and its children say they are doing; see `probes.stage`."""
+        return {stage_of(pid) for pid in self.family(name)}
+
+    def await_stage(self, name: str, wanted: str) -> None:
+        """Until *name* is in the middle of a stage."""
+        until(lambda: wanted in self.stages(name), what=f"{name} is {wanted}", pause=0.002)
+
+    @contextlib.contextmanager
+    def frozen_while(self, name: str, wanted: str) -> Iterator[None]:
+        """As `frozen`, but surely within a stage of its work."""
+        with contextlib.ExitStack() as ice:
+
+            def is_caught() -> bool:
+                self.await_stage(name, wanted)
+                ice.enter_context(self.frozen(name))
+                if wanted in self.stages(name):
+                    return True
+                ice.close()
+                return False
+
+            until(is_caught, what=f"{name} is frozen while {wanted}", pause=0)
+            yield
 
     def stop(self, name: str) -> None:
         """Have the supervisor end it in order, and leave it ended."""
@@ -363,6 +411,29 @@ def until(
         time.sleep(pause)
 
 
+def children(pid: int) -> list[int]:
+    """Process ids of the living children of a process."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(child) for file in lists for child in file.read_text().split()]
+    return []
+
+
+def stage_of(pid: int) -> str:
+    """The name that a process gives itself; empty when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be noticed by its parent does not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
 @contextlib.contextmanager
 def running(layout: Layout) -> Iterator[Stack]:
     """A stack for the length of a block."""
@@ -399,7 +470,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     found = [process("gateway", "-m", "services.gateway")] if layout.has_gateway else []
     roles: Sequence[tuple[str, int, tuple[str, ...]]] = (
         ("worker", layout.workers, (str(WORKER),)),
-        ("delivery", layout.deliveries, ("-m", "services.delivery")),
+        ("delivery", layout.deliveries, (str(DELIVERY),)),
         ("holder", layout.holders, ("-m", "tests.faults.holder")),
         ("plain", layout.plain_workers, (str(PLAIN_WORKER),)),
     )

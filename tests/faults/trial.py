@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests.faults.stack import RESTART_SECONDS, Stack
 # What one fault may cost beyond its bound before the trial gives up waiting: a finding is then a
 # late recovery with a figure, not a hang.
 PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ class Trial:
     def rounds(self, full: int = 20) -> Iterator[int]:
         """Numbers of rounds: *full* of them in the full suite, one in the short selection."""
         yield from range(full if self.is_full else 1)
+
+    def in_turn(self, choices: Sequence[T], number: int) -> T:
+        """One of *choices* a round: all have had their turn before one has a second."""
+        order = random.Random(f"{self.seed} {self.fault} turns").sample(choices, len(choices))
+        return order[number % len(order)]
 
     def pause(self, least: float = 0.3, most: float = 1.5) -> None:
         """Until a random instant."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
@@ -19,7 +19,7 @@ def mapped_broker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (OperationalError, RedisError, OSError) as error:
+    except (BatchPublishError, OperationalError, RedisError, OSError) as error:
         raise Unavailable(
             f"The bus does not take messages ({type(error).__name__}: {error}); "
             "deliveries wait in Postgres. Check PERPETUNE_BUS_URL and the server behind it.",

@@ -1,4 +1,4 @@
-"""The bell as a Celery task that carries only an id. The one module that publishes tasks."""
+"""The bell as a Celery task that carries only ids. The one module that publishes tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from celery import Celery
 from redis import Redis
 
 from services.delivery.adapters.broker_errors import mapped_broker_errors
-from services.delivery.domain import Due
+from services.delivery.domain import BusState, Due
+from shared.broker import FURTHER
 
 
 class CeleryBell:
@@ -26,21 +27,32 @@ class CeleryBell:
         self._prefix = prefix
         self._mark = f"{prefix}delivery.epoch"
 
-    def ring(self, due: Due) -> None:
-        with mapped_broker_errors():
-            # A failed publish is not repeated here: the row stays due.
-            self._celery.send_task(due.task, args=[due.id], queue=due.queue, retry=False)
+    def ring(self, messages: Sequence[Sequence[Due]]) -> None:
+        with (
+            mapped_broker_errors(),
+            self._celery.producer_pool.acquire(block=True) as producer,
+            # One round trip for all of them.
+            producer.batch(),
+        ):
+            for first, *further in messages:
+                self._celery.send_task(
+                    first.task,
+                    args=[first.id],
+                    headers={FURTHER: [due.id for due in further]} if further else None,
+                    queue=first.queue,
+                    producer=producer,
+                    # A failed publish is not repeated here: the rows stay due.
+                    retry=False,
+                )
 
-    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+    def look(self, queues: Sequence[str]) -> BusState:
         with mapped_broker_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.exists(self._mark)
             for queue in queues:
                 # kombu keeps a queue without priorities in a list of its name.
                 pipeline.llen(f"{self._prefix}{queue}")
-            return dict(zip(queues, pipeline.execute(), strict=True))
-
-    def has_lost_memory(self) -> bool:
-        with mapped_broker_errors():
-            return not self._redis.exists(self._mark)
+            is_marked, *lengths = pipeline.execute()
+        return BusState(not is_marked, dict(zip(queues, lengths, strict=True)))
 
     def mark_memory(self) -> None:
         with mapped_broker_errors():

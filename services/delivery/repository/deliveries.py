@@ -16,7 +16,7 @@ _RINGER_LOCK = 7_316_003
 
 # Projects of a queue are found by skipping through the index, so that a backlog costs nothing.
 _DUE = text("""
-    SELECT CAST(found.id AS text) AS id, open.queue, owner.project, found.task
+    SELECT CAST(found.id AS text) AS id, open.queue, owner.project, found.task, found.rings
     FROM unnest(CAST(:queues AS text[]), CAST(:places AS int[])) AS open (queue, places)
     CROSS JOIN LATERAL (
         WITH RECURSIVE projects AS (
@@ -27,7 +27,7 @@ _DUE = text("""
             FROM projects WHERE projects.project IS NOT NULL)
         SELECT project FROM projects WHERE project IS NOT NULL) AS owner
     CROSS JOIN LATERAL (
-        SELECT d.id, d.task, d.due_at, d.seq FROM spine.deliveries AS d
+        SELECT d.id, d.task, d.rings, d.due_at, d.seq FROM spine.deliveries AS d
         WHERE d.queue = open.queue AND d.project = owner.project AND d.due_at <= now()
           AND (d.rung_at IS NULL OR d.rung_at < now() - make_interval(secs => :again))
           AND d.starts < :attempts
@@ -47,6 +47,14 @@ _MARK = text("""
 """)
 
 
+_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+_IN_FLIGHT = text("""
+    SELECT queue, project, count(*) FROM spine.deliveries
+    WHERE rung_at IS NOT NULL AND rung_at >= now() - make_interval(secs => :again)
+    GROUP BY queue, project
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Exhausted:
     """A delivery whose attempts all ended without a word."""
@@ -59,23 +67,12 @@ class Exhausted:
 
 def is_ringer(session: Session) -> bool:
     """Whether this transaction is the one that rings."""
-    return bool(
-        session.execute(
-            text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _RINGER_LOCK}
-        ).scalar_one()
-    )
+    return bool(session.execute(_LOCK, {"key": _RINGER_LOCK}).scalar_one())
 
 
 def count_in_flight(session: Session, again_seconds: float) -> dict[tuple[str, str], int]:
     """Deliveries rung within the last *again_seconds* and unfinished, by (queue, project)."""
-    rows = session.execute(
-        text("""
-            SELECT queue, project, count(*) FROM spine.deliveries
-            WHERE rung_at IS NOT NULL AND rung_at >= now() - make_interval(secs => :again)
-            GROUP BY queue, project
-        """),
-        {"again": again_seconds},
-    )
+    rows = session.execute(_IN_FLIGHT, {"again": again_seconds})
     return {(row[0], row[1]): int(row[2]) for row in rows}
 
 
@@ -111,11 +108,12 @@ def mark_rung(session: Session, chosen: Sequence[Due]) -> list[Due]:
 
 
 def unmark(session: Session, unrung: Sequence[Due]) -> None:
-    """Take back ringings that did not happen, so that they are due at once."""
+    """Take back ringings, so that they are due at once; what a worker holds was rung after all."""
     session.execute(
         text("""
             UPDATE spine.deliveries SET rung_at = NULL, rings = greatest(rings - 1, 0)
-            WHERE id = ANY(CAST(:ids AS uuid[]))
+            WHERE id IN (SELECT id FROM spine.deliveries WHERE id = ANY(CAST(:ids AS uuid[]))
+                         FOR UPDATE SKIP LOCKED)
         """),
         {"ids": [due.id for due in unrung]},
     )

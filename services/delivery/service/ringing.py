@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from services.delivery import domain
-from services.delivery.domain import Due
+from services.delivery.domain import BusState, Due
 from services.delivery.ports import Bell
 from services.delivery.repository import deliveries as rows
-from shared.broker import ROOM_QUEUES
+from shared.broker import MOST_RUNG_TOGETHER, ROOM_QUEUES
 from shared.context import Context
 from shared.db import UnitOfWork, Units
 from shared.errors import Unavailable
@@ -35,40 +33,43 @@ def ring_due(units: Units, bell: Bell, settings: CoreSettings) -> int:
     Raises:
         Unavailable: Postgres or the broker is away; nothing is lost.
     """
-    if bell.has_lost_memory():
+    bus = bell.look(ROOM_QUEUES)
+    if bus.is_wiped:
         # Marked last: a crash in between only makes somebody forget again.
         with units.open(EVERY_PROJECT) as uow:
             forgotten = rows.unmark_all(uow.session)
         bell.mark_memory()
         log.warning("bus_was_wiped", deliveries=forgotten)
-    waiting = bell.waiting(ROOM_QUEUES)
     with units.open(EVERY_PROJECT) as uow:
-        chosen = _mark_next(uow, settings, waiting)
-    _ring(units, bell, chosen)
-    return len(chosen)
+        messages = _mark_next(uow, settings, bus)
+    _ring(units, bell, messages)
+    return sum(map(len, messages))
 
 
-def _mark_next(uow: UnitOfWork, settings: CoreSettings, waiting: Mapping[str, int]) -> list[Due]:
+def _mark_next(uow: UnitOfWork, settings: CoreSettings, bus: BusState) -> list[list[Due]]:
     if not rows.is_ringer(uow.session):
         return []
     again = settings.ring_again_seconds
     in_flight = rows.count_in_flight(uow.session, again)
-    places = domain.free_places(ROOM_QUEUES, in_flight, waiting, settings.ring_window)
+    places = domain.free_places(ROOM_QUEUES, in_flight, bus.waiting, settings.ring_window)
     due = rows.list_due(
         uow.session, places, again_seconds=again, attempts=settings.delivery_attempts
     )
     chosen = domain.choose_fairly(due, in_flight, places)
-    return rows.mark_rung(uow.session, chosen) if chosen else []
+    marked = rows.mark_rung(uow.session, chosen) if chosen else []
+    return domain.share_out(marked, in_flight, MOST_RUNG_TOGETHER)
 
 
-def _ring(units: Units, bell: Bell, chosen: list[Due]) -> None:
-    for position, due in enumerate(chosen):
-        try:
-            bell.ring(due)
-        except Unavailable:
-            with units.open(EVERY_PROJECT) as uow:
-                rows.unmark(uow.session, chosen[position:])
-            raise
+def _ring(units: Units, bell: Bell, messages: list[list[Due]]) -> None:
+    if not messages:
+        return
+    try:
+        bell.ring(messages)
+    except Unavailable:
+        # Nobody knows which of them were sent; one that was finds its row as due as before.
+        with units.open(EVERY_PROJECT) as uow:
+            rows.unmark(uow.session, [due for message in messages for due in message])
+        raise
 
 
 def bury_exhausted(units: Units, settings: CoreSettings) -> int:

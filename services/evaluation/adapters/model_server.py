@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx2
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import Unavailable
+from shared.serving_answers import read_retry_after
 from shared.serving_client import ServingClient, TokensToScore
+from shared.whole_answers import ask_within
 
 _MILLISECONDS = 1000.0
 
@@ -66,12 +70,24 @@ class Reply:
     error: str | None = None
 
 
+class _Answer(BaseModel):
+    """A whole answer of llama.cpp, as far as it matters here."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    content: str
+    stop: Literal[True]
+    stop_type: Literal["eos", "word", "limit"]
+    tokens_predicted: int
+
+
 @dataclass(slots=True)
 class _Turn:
     """The time of one group of questions, monotonic seconds; shared by their threads."""
 
     ends_at: float
     slowest_seconds: float = 0.0
+    failure: Unavailable | None = None
 
 
 class ModelServer:
@@ -102,16 +118,17 @@ class ModelServer:
                 the slowest so far, so that no work is thrown away.
 
         Returns:
-            A reply for each question in order, or None where time ran out.
+            A reply for each question in order, or None where time ran out or a model failed; after
+            a failure no further question is begun, and what was answered is kept.
 
         Raises:
-            Unavailable: A model cannot be reached, or no question was answered in time.
+            Unavailable: No question was answered.
         """
         turn = _Turn(ends_at=time.monotonic() + seconds)
         with ThreadPoolExecutor(min(at_once, len(questions))) as pool:
             replies = list(pool.map(lambda question: self._ask(question, turn), questions))
         if not any(replies):
-            raise Unavailable(
+            raise turn.failure or Unavailable(
                 f"No answer within {seconds:.0f} s; the machine is overloaded.",
                 code="answers_too_slow",
             )
@@ -128,28 +145,36 @@ class ModelServer:
 
     def _ask(self, question: Question, turn: _Turn) -> Reply | None:
         started = time.monotonic()
-        if started + turn.slowest_seconds > turn.ends_at:
+        if turn.failure or started + turn.slowest_seconds > turn.ends_at:
             return None
         try:
-            answer = self._http.post(
-                f"{question.url}/completion",
-                json={
-                    "prompt": list(question.prompt),
-                    "n_predict": question.max_tokens,
-                    "temperature": 0,
-                },
-                timeout=max(0.1, turn.ends_at - started),
-            )
+            answer = self._post(question, seconds=max(0.1, turn.ends_at - started))
+            seconds = time.monotonic() - started
+            reply = _reply(answer, seconds * _MILLISECONDS)
         except httpx2.TimeoutException:
             return None
+        except Unavailable as error:
+            turn.failure = error
+            return None
+        turn.slowest_seconds = max(turn.slowest_seconds, seconds)
+        return reply
+
+    def _post(self, question: Question, *, seconds: float) -> httpx2.Response:
+        body = {
+            "prompt": list(question.prompt),
+            "n_predict": question.max_tokens,
+            "temperature": 0,
+        }
+        url = f"{question.url}/completion"
+        try:
+            return ask_within(self._http, "POST", url, body=body, seconds=seconds)
+        except httpx2.TimeoutException:
+            raise
         except httpx2.HTTPError as error:
             raise Unavailable(
                 f"The model at {question.url} does not answer ({type(error).__name__}).",
                 code="model_unavailable",
             ) from error
-        seconds = time.monotonic() - started
-        turn.slowest_seconds = max(turn.slowest_seconds, seconds)
-        return _reply(answer, seconds * _MILLISECONDS)
 
 
 def prefixed(prompt: Sequence[int], target: Sequence[int]) -> TokensToScore:
@@ -166,12 +191,17 @@ def _reply(answer: httpx2.Response, latency_ms: float) -> Reply:
         raise Unavailable(
             f"The model answered {answer.status_code}; it was stopped or is starting.",
             code="model_unavailable",
+            retry_after=read_retry_after(answer),
         )
-    body = answer.json()
+    try:
+        said = _Answer.model_validate_json(answer.content)
+    except ValidationError as error:
+        # Without its message, which quotes the answer.
+        raise Unavailable("The model's answer cannot be read.", code="model_broken") from error
     return Reply(
         # Postgres stores no NUL in a text.
-        text=body["content"].replace("\0", "\ufffd"),
+        text=said.content.replace("\0", "\ufffd"),
         latency_ms=latency_ms,
-        output_tokens=body["tokens_predicted"],
-        is_cut=body["stop_type"] == "limit",
+        output_tokens=said.tokens_predicted,
+        is_cut=said.stop_type == "limit",
     )

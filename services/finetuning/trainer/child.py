@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from shared.lifeline import end_with_parent
+
 _READ_BYTES = 65_536
-# Opened here, because between fork and exec nothing may be loaded.
-_LIBC = ctypes.CDLL(None)
 
 
 class Child:
@@ -98,6 +95,5 @@ def _environment() -> dict[str, str]:
 def _settle(nice: int) -> None:
     # Runs in the child before its program. The kernel kills it when our main thread ends, so that
     # it never outlives a killed trainer and works against the next one.
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))

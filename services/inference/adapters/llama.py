@@ -6,24 +6,18 @@ content can open or close a turn.
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from math import isfinite
 from typing import Any
 
 import httpx2
 
+from services.inference.adapters.llama_answers import read_answer
 from services.inference.adapters.residence import Residence
-from services.inference.domain.generation import (
-    Alternative,
-    End,
-    Piece,
-    Sampling,
-    TokenProbability,
-)
+from services.inference.domain.generation import Piece, Sampling
 from services.inference.domain.routing import Served
 from shared.errors import Invalid, Missing, PerpetuneError, Unavailable
+from shared.serving_answers import read_retry_after
 
 _CONTEXT_EXCEEDED = "exceed_context_size_error"
 
@@ -57,7 +51,7 @@ class LlamaUpstream:
                     await response.aread()
                     raise refusal(response, served.model)
                 tops = sampling.top_logprobs or 0
-                pieces = _pieces(response, tops, is_streamed=is_streamed)
+                pieces = read_answer(response, tops, is_streamed=is_streamed)
                 async with aclosing(pieces):
                     async for piece in pieces:
                         yield piece
@@ -117,61 +111,6 @@ def request_body(prompt: Sequence[int], sampling: Sampling, *, is_streamed: bool
     return body
 
 
-async def _pieces(
-    response: httpx2.Response, top_logprobs: int, *, is_streamed: bool
-) -> AsyncGenerator[Piece, None]:
-    if not is_streamed:
-        yield _parse(await response.aread(), top_logprobs)
-        return
-    ended = False
-    async for line in response.aiter_lines():
-        if line.startswith("data: "):
-            piece = _parse(line[6:], top_logprobs)
-            ended = piece.end is not None
-            yield piece
-        elif line.startswith("error: "):
-            raise httpx2.RemoteProtocolError(line[:200])
-    if not ended:
-        raise httpx2.RemoteProtocolError("the stream ended before the answer did")
-
-
-def _parse(text: str | bytes, top_logprobs: int) -> Piece:
-    try:
-        return read_piece(json.loads(text), top_logprobs)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise httpx2.RemoteProtocolError(
-            f"an answer that cannot be read: {type(error).__name__}"
-        ) from error
-
-
-def read_piece(body: dict[str, Any], top_logprobs: int) -> Piece:
-    """A piece from a body or an event of `/completion`, with so many alternatives per token."""
-    end = None
-    if body.get("stop"):
-        end = End(
-            finish="length" if body["stop_type"] == "limit" else "stop",
-            input_tokens=body["tokens_evaluated"],
-            output_tokens=body["tokens_predicted"],
-            cached_tokens=body.get("timings", {}).get("cache_n", 0),
-        )
-    probabilities = body.get("completion_probabilities", ())
-    return Piece(
-        body["content"], tuple(_probability(each, top_logprobs) for each in probabilities), end
-    )
-
-
-def _probability(entry: dict[str, Any], top_logprobs: int) -> TokenProbability:
-    return TokenProbability(
-        text=entry["token"],
-        raw=tuple(entry["bytes"]),
-        logprob=entry["logprob"],
-        alternatives=tuple(
-            Alternative(other["token"], tuple(other["bytes"]), other["logprob"])
-            for other in entry["top_logprobs"][:top_logprobs]
-        ),
-    )
-
-
 def refusal(response: httpx2.Response, model: str) -> PerpetuneError:
     """Our error for an answer that is no success."""
     status = response.status_code
@@ -189,7 +128,7 @@ def refusal(response: httpx2.Response, model: str) -> PerpetuneError:
     return Unavailable(
         f"Model '{model}' is overloaded or not ready ({status}); repeat in a moment.",
         code="upstream_unavailable",
-        retry_after=_retry_after(response),
+        retry_after=read_retry_after(response),
     )
 
 
@@ -199,14 +138,3 @@ def _describe(response: httpx2.Response) -> tuple[str, str]:
         return str(error["message"]), str(error["type"])
     except (ValueError, KeyError, TypeError):
         return f"The model answered {response.status_code}", ""
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(response.headers[header]) * unit
-        except (KeyError, ValueError):
-            continue
-        if isfinite(seconds):
-            return max(0.0, seconds)
-    return None

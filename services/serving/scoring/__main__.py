@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from services.serving.lifeline import die_with_parent
 from services.serving.scoring.messages import Answer, Question, Refusal
 from shared.errors import Invalid
+from shared.lifeline import die_with_parent
 
 if TYPE_CHECKING:
     from services.serving.scoring.model import ScoringModel

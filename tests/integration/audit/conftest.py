@@ -8,7 +8,13 @@ from sealed_log import PEPPER, SealedLog
 
 from services.gateway.bootstrap import make_process_app
 from services.gateway.settings import GatewaySettings
-from shared.process import process_blobs, process_settings, process_units, spine_units
+from shared.process import (
+    process_blobs,
+    process_secret,
+    process_settings,
+    process_units,
+    spine_units,
+)
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def gateway(database, monkeypatch, tmp_path):
         "SECRET_RECEIPT_KEY": "receipt-key-of-the-tests",
     }.items():
         monkeypatch.setenv(f"PERPETUNE_{name}", str(value))
-    processes = (process_settings, process_units, spine_units, process_blobs)
+    processes = (process_settings, process_secret, process_units, spine_units, process_blobs)
     for made in processes:
         made.cache_clear()
     with TestClient(make_process_app(GatewaySettings()), raise_server_exceptions=False) as client:

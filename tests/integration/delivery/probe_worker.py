@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.contracts.workloads import WorkloadCreated
 from shared.db import UnitOfWork
 from shared.errors import Invalid
-from shared.task import task
+from shared.task import Work, phased_task, task
 from shared.worker import main
 
 
@@ -20,6 +20,14 @@ def probe(uow: UnitOfWork, message: WorkloadCreated) -> None:
     uow.audit("probe.done", message.workload_id)
     uow.audit("probe.began", message.workload_id)
     time.sleep(float(message.name))
+
+
+@phased_task("drift.phased_probe", WorkloadCreated)
+def phased(work: Work, message: WorkloadCreated) -> None:
+    """Call out for `name` seconds, then leave an entry."""
+    time.sleep(float(message.name))
+    with work.finish() as uow:
+        uow.audit("probe.done", message.workload_id)
 
 
 @task("drift.swallow_probe", WorkloadCreated)

@@ -9,6 +9,7 @@ from services.delivery import api
 from shared import http
 from shared.ids import Project
 from shared.keys import KeyRing, StoredKey, mac_of
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 
 pytestmark = pytest.mark.timeout(300)
@@ -35,7 +36,12 @@ class OneKey:
 
 @pytest.fixture
 def client(bench):
-    app = http.make_api(title="t", version="0", units=bench.app, keys=KeyRing(OneKey(), "pepper"))
+    app = http.make_api(
+        title="t",
+        version="0",
+        units=bench.app,
+        keys=KeyRing(OneKey(), RotatingSecret.fixed("pepper")),
+    )
     app.include_router(api.router)
     boundary = http.RequestBoundary(app, max_body_bytes=1 << 20, max_upload_bytes=1 << 20)
     return TestClient(boundary, headers={"authorization": f"Bearer {KEY}"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -58,6 +59,24 @@ def test_what_kills_every_worker_becomes_a_dead_letter(bench, eventually):
     assert [(str(row[0]), row[1]) for row in dead] == [(delivery, "a")]
     assert "started 3 times and never ended" in dead[0][2]
     assert bench.rows("SELECT project, subject FROM spine.audit_entries") == [("a", delivery)]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"stamped_headers": 5}, {"timelimit": ["a", {}]}, {"eta": "2126-01-01T00:00:00+00:00"}],
+)
+def test_what_else_a_ringing_asks_of_a_worker_is_not_heard(bench, eventually, headers):
+    """Guarantee: a header no ringer of ours writes neither ends a worker nor delays a task."""
+    bench.bell._celery.send_task("drift.probe", args=[bench.deliver()], queue="drift")
+    key = f"{bench.settings.broker_prefix}drift"
+    with redis.Redis.from_url(bench.settings.bus_url) as bus:
+        ringing = json.loads(bus.rpop(key))
+        ringing["headers"] |= headers
+        bus.lpush(key, json.dumps(ringing))
+    with bench.worker() as worker:
+        eventually(bench.effects)
+        assert worker.poll() is None
+    assert "Traceback" not in bench.log()
 
 
 def test_a_wiped_bus_is_rung_again_at_once(bench, eventually):

@@ -12,7 +12,7 @@ import redis
 from services.delivery.adapters.celery_bell import CeleryBell
 from services.delivery.bootstrap import make_bell
 from services.delivery.service.ringing import bury_exhausted, ring_due
-from shared.broker import make_celery
+from shared.broker import FURTHER, make_celery
 from shared.errors import Unavailable
 
 
@@ -22,7 +22,7 @@ def _rung(bench) -> list[str]:
     with make_celery(bench.settings).connection_for_read() as connection:
         channel = connection.default_channel
         while (message := channel.basic_get("drift", no_ack=True)) is not None:
-            ids.append(json.loads(message.body)[0][0])
+            ids += [json.loads(message.body)[0][0], *message.headers.get(FURTHER, [])]
     return ids
 
 

@@ -23,6 +23,7 @@ from shared.contracts.envelope import Message
 from shared.db import Units
 from shared.ids import Project
 from shared.keys import KeyRing, StoredKey, mac_of
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 
 PROJECT = Context.root(Project("default"), "test")
@@ -197,7 +198,9 @@ def _client(units: Units) -> TestClient:
     from services.evaluation.api import router
     from services.ingestion.api import router as files
 
-    app = http.make_api(title="t", version="0", units=units, keys=KeyRing(_Keys(), "pepper"))
+    app = http.make_api(
+        title="t", version="0", units=units, keys=KeyRing(_Keys(), RotatingSecret.fixed("pepper"))
+    )
     app.include_router(router)
     app.include_router(files)
     app.add_middleware(http.RequestBoundary, max_body_bytes=1 << 20, max_upload_bytes=1 << 26)

@@ -41,7 +41,8 @@ class StandIn:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def load(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"model": body["model"], "url": f"{self.url}/m/{body['model']}", "pid": 1}
+        url = f"{self.url}/m/{body['model']}"
+        return {"model": body["model"], "url": url, "pid": 1, "state": "ready"}
 
     def complete(self, model: str, body: dict[str, Any]) -> dict[str, Any] | None:
         prompt = decode(find_base(BASE), body["prompt"])
@@ -50,7 +51,7 @@ class StandIn:
         if answer is None:
             return None
         tokens = len(encode(find_base(BASE), answer))
-        return {"content": answer, "tokens_predicted": tokens, "stop_type": "eos"}
+        return {"content": answer, "tokens_predicted": tokens, "stop": True, "stop_type": "eos"}
 
     def score(self, body: dict[str, Any]) -> dict[str, Any]:
         logprob = -self.nll(body["adapter"])
@@ -94,6 +95,11 @@ def run_stand_in() -> Iterator[StandIn]:
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.send_response(503 if stand_in.is_away else 200)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Tests read no access log."""

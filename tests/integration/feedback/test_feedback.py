@@ -22,6 +22,7 @@ from shared.ids import Digest, Project, new_id, uuid7
 from shared.keys import KeyRing, StoredKey, mac_of
 from shared.policy import Policy
 from shared.receipts import Receipt
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 
@@ -61,7 +62,7 @@ def _receipt(workload_id: str, arm: str = "live", project: str = "default") -> s
 def _record(units, inference_id: str, label: Label) -> service.Recorded:
     with units.open(CONTEXT) as uow:
         return service.record_feedback(
-            uow, inference_id=inference_id, label=label, receipt_key=RECEIPT_KEY
+            uow, inference_id=inference_id, label=label, receipt_keys=[RECEIPT_KEY]
         )
 
 
@@ -180,8 +181,10 @@ class _OneKey:
 
 @pytest.fixture
 def client(units, monkeypatch):
-    monkeypatch.setattr(api, "_receipt_key", lambda: RECEIPT_KEY)
-    app = http.make_api(title="t", version="0", units=units, keys=KeyRing(_OneKey(), "pepper"))
+    monkeypatch.setattr(api, "_receipt_keys", lambda: [RECEIPT_KEY])
+    app = http.make_api(
+        title="t", version="0", units=units, keys=KeyRing(_OneKey(), RotatingSecret.fixed("pepper"))
+    )
     app.include_router(api.router)
     app.add_middleware(http.RequestBoundary, max_body_bytes=1 << 20, max_upload_bytes=1 << 20)
     http.check_scopes(app)

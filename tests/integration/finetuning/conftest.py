@@ -15,6 +15,7 @@ from services.finetuning import api
 from shared import http
 from shared.db import Units, make_engine
 from shared.keys import KeyRing
+from shared.rotation import RotatingSecret
 from shared.settings import CoreSettings
 
 
@@ -29,7 +30,10 @@ def room(database):
 @pytest.fixture
 def app(room):
     made = http.make_api(
-        title="t", version="0", units=room.units, keys=KeyRing(FixedKeys(), "pepper")
+        title="t",
+        version="0",
+        units=room.units,
+        keys=KeyRing(FixedKeys(), RotatingSecret.fixed("pepper")),
     )
     made.include_router(api.router)
     http.check_scopes(made)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from services.finetuning.service import queueing
+from services.releases.service import models
 from shared.context import Context
+from shared.contracts.finetuning import ModelCreated
 from shared.contracts.ingestion import DatasetSealed, Requester
 from shared.db import Units
 from shared.ids import Project, new_id
@@ -81,6 +83,12 @@ class Room:
     def execute(self, statement: str, **parameters) -> None:
         with self.units.open(PROJECT) as uow:
             uow.session.execute(text(statement), parameters)
+
+    def register_models(self) -> None:
+        """What the registry does when it hears of models."""
+        for data in self.emitted("model.created.v1"):
+            with self.units.open(PROJECT) as uow:
+                models.register_model(uow, ModelCreated.read(data))
 
     def emitted(self, message_type: str):
         """Data of all unfinished deliveries and published events of a type."""

@@ -124,10 +124,13 @@ def _until(what, seconds=240.0):
     return result
 
 
-def _ended(jobs, job_id):
-    return _until(
-        lambda: (job := jobs.retrieve(job_id)).status not in {"queued", "running"} and job
-    )
+def _ended(room, jobs, job_id):
+    def ended():
+        room.register_models()
+        job = jobs.retrieve(job_id)
+        return job.status not in {"queued", "running"} and job
+
+    return _until(ended)
 
 
 def _steps(jobs, job_id):
@@ -139,10 +142,22 @@ def _n_steps(n_epochs: int) -> int:
     return n_epochs * ROWS // BATCH
 
 
+def test_job_shows_its_model_when_it_can_be_asked(room, jobs, trainers):
+    job_id = _queued(room, jobs, trainers)
+    trainers.start()
+    state = "SELECT state, fine_tuned_model FROM finetuning.jobs WHERE id = :id"
+    _until(lambda: room.rows(state, id=job_id)[0].state == "succeeded")
+    early = jobs.retrieve(job_id)
+    assert (early.status, early.fine_tuned_model, early.finished_at) == ("running", None, None)
+    assert [job.status for job in jobs.list()] == ["running"]
+    room.register_models()
+    assert jobs.retrieve(job_id).fine_tuned_model == room.rows(state, id=job_id)[0].fine_tuned_model
+
+
 def test_job_ends_with_model_checkpoints_and_result_file(room, jobs, trainers):
     job_id = _queued(room, jobs, trainers, n_epochs=2, suffix="mine")
     trainers.start()
-    job = _ended(jobs, job_id)
+    job = _ended(room, jobs, job_id)
     assert job.status == "succeeded", job.error
     assert re.fullmatch(rf"ft:{BASE}:acme:mine:\w{{8}}", job.fine_tuned_model)
     assert job.trained_tokens > 0
@@ -187,11 +202,11 @@ def test_job_ends_with_model_checkpoints_and_result_file(room, jobs, trainers):
 def test_checkpoint_is_trained_further_from_its_loss(room, jobs, trainers):
     parent = _queued(room, jobs, trainers, n_epochs=2)
     trainers.start()
-    assert _ended(jobs, parent).status == "succeeded"
+    assert _ended(room, jobs, parent).status == "succeeded"
     newest = jobs.checkpoints.list(parent).data[0]
     model = newest.fine_tuned_model_checkpoint
     child = _queued(room, jobs, trainers, model=model)
-    assert _ended(jobs, child).status == "succeeded"
+    assert _ended(room, jobs, child).status == "succeeded"
 
     def losses(job_id):
         events = reversed(list(jobs.list_events(job_id, limit=100)))
@@ -216,7 +231,7 @@ def test_killed_training_ends_well_with_every_step_once(room, jobs, trainers, vi
         # The kernel kills the child of a killed trainer.
         _until(lambda: child not in trainers.children(job_id), 10)
         trainers.start()
-    job = _ended(jobs, job_id)
+    job = _ended(room, jobs, job_id)
     assert job.status == "succeeded", job.error
     assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(2) + 1))
     messages = [event.message for event in jobs.list_events(job_id, limit=100)]
@@ -234,7 +249,7 @@ def test_trainer_told_to_stop_saves_and_gives_the_job_back(room, jobs, trainers)
     assert (trainers.folder(job_id) / "state.safetensors").exists()
     assert room.rows("SELECT owner FROM spine.leases") == [(None,)]
     trainers.start()
-    assert _ended(jobs, job_id).status == "succeeded"
+    assert _ended(room, jobs, job_id).status == "succeeded"
     assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(2) + 1))
 
 
@@ -269,7 +284,7 @@ def test_child_that_never_makes_a_step_ends_the_job(room, jobs, trainers):
 def test_rows_the_child_refuses_fail_the_job(room, jobs, trainers):
     job_id = _queued(room, jobs, trainers, content=b"no json\n")
     trainers.start()
-    job = _ended(jobs, job_id)
+    job = _ended(room, jobs, job_id)
     assert (job.status, job.error.code) == ("failed", "invalid_training_file")
     assert "line 1" in job.error.message
 
@@ -278,5 +293,5 @@ def test_rows_that_are_gone_fail_the_job(room, jobs, trainers):
     job = jobs.create(model=BASE, training_file=room.add_file())
     room.queue(job.id, training_digest="e" * 64)
     trainers.start()
-    ended = _ended(jobs, job.id)
+    ended = _ended(room, jobs, job.id)
     assert (ended.status, ended.error.code) == ("failed", "blob_missing")

@@ -11,25 +11,41 @@ from services.gateway.settings import GatewaySettings
 from shared.context import Context
 from shared.ids import Project
 from shared.keys import mac_of, new_key
-from shared.process import process_blobs, process_settings, process_units, spine_units
+from shared.process import (
+    process_blobs,
+    process_secret,
+    process_settings,
+    process_units,
+    spine_units,
+)
+from shared.rotation import Values
 from shared.scopes import SCOPES
+from shared.testing.upstream import Upstream
 
 PEPPER = "pepper-of-the-tests"
 
 
 @pytest.fixture
 def pepper():
-    return PEPPER
+    return Values.of(PEPPER)
 
 
 @pytest.fixture
-def core(database, monkeypatch, tmp_path):
+def upstream():
+    """The model server."""
+    with Upstream() as started:
+        yield started
+
+
+@pytest.fixture
+def core(database, monkeypatch, tmp_path, upstream):
     """Settings of this process, by its environment: rooms open what they need for themselves."""
     for name, value in {
         "DATABASE_APP_URL": database.app,
         "DATABASE_SPINE_URL": database.spine,
         "HOME": tmp_path,
         "BLOBS_URL": tmp_path / "blobs",
+        "SERVING_URL": upstream.url,
         "SECRETS_DIR": tmp_path / "secrets",
         "SNAPSHOT_MILLISECONDS": 100,
         "SECRET_API_KEY_PEPPER": PEPPER,
@@ -83,5 +99,5 @@ def make_key(units):
 
 
 def _forget():
-    for made_once in (process_settings, process_units, spine_units, process_blobs):
+    for made_once in (process_settings, process_secret, process_units, spine_units, process_blobs):
         made_once.cache_clear()

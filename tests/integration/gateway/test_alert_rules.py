@@ -17,8 +17,10 @@ from shared.contracts.workloads import WorkloadCreated
 from shared.ids import Project, uuid7
 from shared.process import spine_units
 from shared.spine import deliveries, leases
+from shared.testing.upstream import refuse
 
 FILE = Path(__file__).parents[3] / "infra" / "prometheus" / "alerts.yml"
+BASE = "smollm2-135m-instruct"
 A = Context.root(Project("a"), "test")
 # Functions, operators and words of PromQL that the rules use.
 WORDS = {"absent", "by", "delta", "increase", "max", "min", "or", "rate", "sum"}
@@ -63,8 +65,16 @@ def leased(units):
         leases.offer(uow, "finetuning.job", "ftjob-1")
 
 
-def test_every_rule_names_what_is_exported(client, leased):
-    client.get("/healthz")
+@pytest.fixture
+def ask(client, make_key):
+    """Ask the base for an answer; the status."""
+    headers = make_key()
+    body = {"model": BASE, "messages": [{"role": "user", "content": "hi"}]}
+    return lambda: client.post("/v1/chat/completions", json=body, headers=headers).status_code
+
+
+def test_every_rule_names_what_is_exported(client, leased, ask):
+    assert ask() == 200
     samples = _scraped(client)
     for rule in _rules():
         metrics, labels = _named(rule["expr"])
@@ -108,6 +118,7 @@ def test_every_gauge_of_the_spine_is_watched_or_explains_one_that_is():
         "spine_leases_expired",
         "spine_lease_claims",
         "spine_dead_tuples",
+        "inference_breaker_open",
         "inference_spool_waiting_bytes",
         "inference_spool_waiting_seconds",
         "inference_records_dropped_total",
@@ -169,6 +180,18 @@ def test_a_lease_shows_that_it_expired_and_how_often_it_was_claimed(client, leas
     with units.open(A) as uow:
         leases.withdraw(uow, "finetuning.job", "ftjob-1")
     assert "spine_leases" not in _scraped(client)
+
+
+def test_a_model_that_is_left_alone_is_told(client, ask, upstream):
+    assert ask() == 200
+    assert _value(_scraped(client), "inference_breaker_open", model=BASE) == 0
+    upstream.always(refuse(500))
+    assert [ask(), ask()] == [503, 503]
+    samples = _scraped(client)
+    assert _value(samples, "inference_breaker_open", model=BASE) == 1
+    assert _value(samples, "inference_calls_total", model=BASE) == 6
+    assert _value(samples, "inference_repetitions_total", model=BASE) == 3
+    assert len(upstream.calls("complete")) == 6
 
 
 def test_dead_rows_of_the_spine_are_counted(client, units):

@@ -40,6 +40,7 @@ from shared.blobs import make_blob_store
 from shared.http import RequestBoundary, check_scopes, make_api
 from shared.ids import Digest, Project, new_id
 from shared.keys import KeyRing, StoredKey, mac_of, new_key
+from shared.rotation import RotatingSecret
 from shared.serving_client import AsyncServingClient
 
 PROJECT = Project("acme")
@@ -101,7 +102,7 @@ class World:
             router=Router(self.routes, self.models),
             upstream=LlamaUpstream(Residence(serving, self.blobs), make_http()),
             scoring=ServingScoring(serving, self.blobs, AdapterFolders(self.folder / "peft")),
-            recorder=Recorder(self.spool, KEY),
+            recorder=Recorder(self.spool, RotatingSecret.fixed(KEY.decode())),
         )
         return self.inference
 
@@ -180,7 +181,9 @@ def http_door(world: World) -> Iterator[Door]:
         key_id, key = new_key()
         keys[key_id] = StoredKey(key_id, PROJECT, mac_of(key, "p"), frozenset(scopes), None)
         texts.append(key)
-    app = make_api(title="t", version="1", units=None, keys=KeyRing(Fixed(keys), "p"))
+    app = make_api(
+        title="t", version="1", units=None, keys=KeyRing(Fixed(keys), RotatingSecret.fixed("p"))
+    )
     app.include_router(inference_routes)
     check_scopes(app)
     app.state.inference = world.compose()
@@ -210,6 +213,7 @@ class Directed:
         return Starlette(
             routes=[
                 Path_("/v1/load", self._load, methods=["POST"]),
+                Path_("/child/{generation:int}/{model}/health", _well),
                 Path_(
                     "/child/{generation:int}/{model}/completion", self._complete, methods=["POST"]
                 ),
@@ -220,7 +224,7 @@ class Directed:
         body = await request.json()
         self.loads.append(body["model"])
         url = f"{self.url}/child/{len(self.loads)}/{body['model']}"
-        return JSONResponse({"model": body["model"], "url": url, "pid": 1})
+        return JSONResponse({"model": body["model"], "url": url, "pid": 1, "state": "ready"})
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
@@ -231,6 +235,10 @@ class Directed:
             if answer is not None:
                 return answer
         return good(body)
+
+
+async def _well(_request: Request) -> Response:
+    return Response()
 
 
 END = {

@@ -39,7 +39,7 @@ def test_answer_says_who_gave_it_and_is_recorded(door, directed):
     assert answer.headers["x-model"] == BASE
     assert answer.headers["x-release"] == RELEASES["live"]
     assert answer.headers["x-fallback"] == "false"
-    receipt = read_receipt(answer.headers["x-inference-id"], PROJECT, KEY)
+    receipt = read_receipt(answer.headers["x-inference-id"], PROJECT, [KEY])
     assert (receipt.workload_id, receipt.release_id, receipt.arm) == (
         WORKLOAD,
         RELEASES["live"],

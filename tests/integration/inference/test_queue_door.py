@@ -63,7 +63,7 @@ def test_kombu_sender_gets_the_answer_with_its_correlation_id(door, post, world)
     assert answer["id"] == "r1"
     assert answer["response"]["choices"][0]["message"]["content"] == "hello"
     assert answer["headers"]["x-release"] == RELEASES["live"]
-    assert read_receipt(answer["headers"]["x-inference-id"], PROJECT, KEY).arm == "live"
+    assert read_receipt(answer["headers"]["x-inference-id"], PROJECT, [KEY]).arm == "live"
     (line,) = world.lines
     assert line.record.door == "queue"
     await_true(lambda: post.held() == 0)

@@ -16,6 +16,7 @@ from shared.contracts.ingestion import FileUploaded, Requester, SealDataset, Sou
 from shared.db import Units, make_engine
 from shared.ids import Project
 from shared.keys import KeyRing, StoredKey, mac_of
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 
@@ -52,7 +53,9 @@ def blobs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def http_client(units, blobs):
-    app = http.make_api(title="t", version="0", units=units, keys=KeyRing(_OneKey(), "pepper"))
+    app = http.make_api(
+        title="t", version="0", units=units, keys=KeyRing(_OneKey(), RotatingSecret.fixed("pepper"))
+    )
     app.include_router(api.router)
     app.add_middleware(http.RequestBoundary, max_body_bytes=1 << 20, max_upload_bytes=1 << 26)
     http.check_scopes(app)

@@ -17,6 +17,7 @@ from shared.blobs import make_blob_store
 from shared.db import Units, make_engine
 from shared.keys import KeyRing
 from shared.policy import Policy
+from shared.rotation import RotatingSecret
 from shared.settings import CoreSettings
 
 POLICY = Policy.model_validate(
@@ -64,7 +65,10 @@ def workload(loop):
 @pytest.fixture
 def app(loop, rival):
     made = http.make_api(
-        title="t", version="0", units=loop.units, keys=KeyRing(FixedKeys(loop, rival), "pepper")
+        title="t",
+        version="0",
+        units=loop.units,
+        keys=KeyRing(FixedKeys(loop, rival), RotatingSecret.fixed("pepper")),
     )
     for room in (workloads, releases, drift):
         made.include_router(room.router)

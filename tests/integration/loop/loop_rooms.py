@@ -20,7 +20,7 @@ from shared.receipts import Receipt
 from shared.scopes import SCOPES
 from shared.spine import deliveries
 from shared.spine.deliveries import Delivery
-from shared.task import REGISTERED, Work
+from shared.task import Work, registered_tasks
 
 BASE = "smollm2-135m-instruct"
 OWN_ROOMS = ("workloads", "releases", "drift")
@@ -104,7 +104,7 @@ class Loop:
     def answer(self, delivery: Delivery) -> None:
         room, _, verb = delivery.task.partition(".")
         module = importlib.import_module(f"services.{room}.tasks")
-        message = REGISTERED[delivery.task].model_validate(delivery.envelope.data)
+        message = registered_tasks()[delivery.task].model_validate(delivery.envelope.data)
         context = delivery.envelope.context(f"task:{delivery.task}")
         work = Work(self.units, delivery, context)
         if verb == "load_release":

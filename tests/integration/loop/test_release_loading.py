@@ -16,6 +16,8 @@ from services.releases.service import start
 from shared.contracts.releases import FoldCanary
 from shared.errors import Unavailable
 from shared.serving_client import ServingClient
+from shared.testing import upstream as acts
+from shared.testing.upstream import Upstream
 
 
 def _free_port() -> int:
@@ -105,3 +107,60 @@ def test_release_waits_while_the_server_is_away(loop, workload):
             loop.deliver()
     assert _state(loop, release_id) == "gated"
     assert len(loop.sent("releases.load_release")) == 1
+
+
+@pytest.fixture
+def upstream(loop):
+    with Upstream() as started, ServingClient(started.url) as client:
+        loop.serving = client
+        yield started
+
+
+def test_load_whose_answer_was_lost_is_one_resident_and_one_canary(loop, workload, upstream):
+    """Guarantee (F-18): loading again finds what is there, and the release starts exactly once."""
+    model = loop.add_model("one")
+    release_id = _request(loop, workload, model)
+    upstream.once(acts.lose_answer, acts.lose_answer, on="load")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            loop.deliver()
+        assert _state(loop, release_id) == "gated"
+    loop.deliver()
+    assert _state(loop, release_id) == "canary"
+    assert list(upstream.births.values()) == [1]
+    assert len(upstream.calls("load")) == 3
+    assert loop.actions().count("release.started") == 1
+    assert not loop.sent("releases.load_release")
+
+
+@pytest.mark.parametrize(
+    ("on", "act"),
+    [
+        ("load", acts.say_state("succeeded")),
+        ("load", acts.say_state("restarting")),
+        ("load", acts.send_raw(b'{"state": "ready"}')),
+        ("load", acts.send_raw(b"<html>")),
+        ("load", acts.refuse(429, retry_after=3)),
+        ("load", acts.refuse(500)),
+        ("health", acts.not_found),
+        ("health", acts.refuse(503)),
+    ],
+)
+def test_model_that_is_not_really_there_gets_no_traffic(loop, workload, upstream, on, act):
+    """Guarantee (F-19): a release waits for its model; it neither starts nor is given up."""
+    release_id = _request(loop, workload, loop.add_model("one"))
+    with upstream.during(act, on=on), pytest.raises(Unavailable):
+        loop.deliver()
+    assert _state(loop, release_id) == "gated"
+    assert loop.live(workload).canary_release is None
+    loop.deliver()
+    assert _state(loop, release_id) == "canary"
+
+
+def test_another_model_than_asked_for_is_never_released(loop, workload, upstream):
+    release_id = _request(loop, workload, loop.add_model("one"))
+    other = b'{"model": "other", "url": "http://127.0.0.1:1/m", "pid": 1, "state": "ready"}'
+    upstream.once(acts.send_raw(other), on="load")
+    loop.deliver()
+    assert _state(loop, release_id) == "rolled_back"
+    assert loop.live(workload).canary_release is None

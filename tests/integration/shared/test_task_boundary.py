@@ -8,14 +8,17 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DataError
 
-from shared import task
+from shared import answering, attempt
+from shared.attempt import Consumer
 from shared.context import Context
 from shared.contracts.workloads import WorkloadCreated
-from shared.db import Units, make_engine
+from shared.db import UnitOfWork, Units, make_engine
 from shared.errors import Corrupt, Unavailable
 from shared.ids import Project
 from shared.settings import CoreSettings
+from shared.spine.deliveries import Delivery
 from shared.testing.gate import FAIR, Weather, open_gate
+from shared.work import Work
 
 A = Context.root(Project("a"), "test")
 SECRET = "what the customer wrote"
@@ -25,8 +28,10 @@ SETTINGS = CoreSettings(delivery_attempts=3, database_pool_connections=1)
 @pytest.fixture
 def units(database, monkeypatch):
     units = Units(make_engine(database.app, SETTINGS))
-    monkeypatch.setattr(task, "process_units", lambda: units)
-    monkeypatch.setattr(task, "process_settings", lambda: SETTINGS)
+    monkeypatch.setattr(answering, "process_units", lambda: units)
+    for module in (answering, attempt):
+        monkeypatch.setattr(module, "process_settings", lambda: SETTINGS)
+    monkeypatch.setattr(answering, "CONSUMERS", {})
     yield units
     units.engine.dispose()
 
@@ -57,11 +62,26 @@ def _audited(spine: Units) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in rows]
 
 
-def _read(work: task.Work) -> None:
-    with work.finish():
-        WorkloadCreated.read(work.delivery.envelope.data)
+def _answer(delivery: str, consumer: Consumer) -> None:
+    answering.CONSUMERS["releases.install_base"] = consumer
+    answering.answer([delivery])
 
 
+def _read_whole(_uow: UnitOfWork, delivery: Delivery) -> None:
+    WorkloadCreated.read(delivery.envelope.data)
+
+
+def _read_phased(work: Work) -> None:
+    with work.finish() as uow:
+        _read_whole(uow, work.delivery)
+
+
+WHOLE = Consumer(WorkloadCreated, _read_phased, _read_whole)
+PHASED = Consumer(WorkloadCreated, _read_phased)
+
+
+@pytest.mark.parametrize("consumer", [WHOLE, PHASED])
+@pytest.mark.parametrize("rings", [1, 2])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -71,9 +91,11 @@ def _read(work: task.Work) -> None:
         "envelope = jsonb_set(envelope, '{data,name}', envelope -> 'data')",
     ],
 )
-def test_a_row_that_cannot_be_read_is_a_dead_letter_that_quotes_nothing(units, spine, changes):
-    delivery = _planted(units, spine, changes)
-    task.answer("releases.install_base", delivery, _read)
+def test_a_row_that_cannot_be_read_is_a_dead_letter_that_quotes_nothing(
+    units, spine, changes, rings, consumer
+):
+    delivery = _planted(units, spine, f"{changes}, rings = {rings}")
+    _answer(delivery, consumer)
     ((letter, reason),) = _letters(spine)
     assert letter == delivery
     assert "cannot be read" in reason
@@ -84,24 +106,36 @@ def test_a_row_that_cannot_be_read_is_a_dead_letter_that_quotes_nothing(units, s
 def test_a_task_that_no_worker_knows_is_a_dead_letter_after_its_attempts(units, spine):
     delivery = _planted(units, spine, "task = 'releases.no_such_task'")
     for _ in range(SETTINGS.delivery_attempts - 1):
-        task.answer_unknown("releases.no_such_task", delivery)
+        answering.answer_unknown([delivery])
         assert _letters(spine) == []
-    task.answer_unknown("releases.no_such_task", delivery)
+    answering.answer_unknown([delivery])
     ((letter, reason),) = _letters(spine)
     assert letter == delivery
     assert "releases.no_such_task" in reason
+
+
+@pytest.mark.parametrize(("starts", "tried"), [(1, [2]), (2, [])])
+def test_a_row_whose_attempts_all_killed_their_worker_is_not_tried_again(
+    units, spine, starts, tried
+):
+    """Guarantee: what kills its worker kills as many as there are attempts, and no more."""
+    # A second ringing says that what began with the first has never ended.
+    delivery = _planted(units, spine, f"rings = 2, starts = {starts}")
+    seen: list[int] = []
+    _answer(delivery, Consumer(WorkloadCreated, lambda work: seen.append(work.delivery.starts)))
+    assert seen == tried
 
 
 def test_a_row_that_was_finished_meanwhile_is_not_said_to_be_buried(units, spine):
     """Guarantee: the audit log tells only what happened."""
     delivery = _planted(units, spine)
 
-    def finish_and_fail(work: task.Work) -> None:
+    def finish_and_fail(work: Work) -> None:
         with work.finish():
             pass
         raise Corrupt("Too late.", code="too_late")
 
-    task.answer("releases.install_base", delivery, finish_and_fail)
+    _answer(delivery, Consumer(WorkloadCreated, finish_and_fail))
     assert _letters(spine) == []
     assert _audited(spine) == []
 

@@ -138,6 +138,24 @@ def test_a_cut_lets_the_request_through_and_the_answer_not(gate, client, server)
     assert gate.cuts == 1
 
 
+@pytest.mark.parametrize(("kind", "heard"), [("stall_before", []), ("stall_after", [b"ACK"])])
+def test_a_stalled_client_waits_and_is_named(gate, client, server, kind, heard):
+    client.settimeout(0.3)
+    assert _asked(client, b"x") == b"x"
+    with gate.during(Weather(**{kind: b"ACK"})):
+        client.sendall(b"ACK")
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+    # It stays stalled in fair weather; others are served.
+    client.sendall(b"more")
+    with pytest.raises(TimeoutError):
+        client.recv(10)
+    assert server.heard == [b"x", *heard]
+    assert gate.stalled == [client.getsockname()[1]]
+    client.close()
+    _until(lambda: gate.connections == 0)
+
+
 def _until(condition) -> None:
     deadline = time.monotonic() + 5
     while not condition():

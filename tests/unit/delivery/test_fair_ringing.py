@@ -15,6 +15,7 @@ from services.delivery.domain import (
     free_places,
     full_queue_name,
     plan_push,
+    share_out,
 )
 from shared.cursor import Cursor
 from shared.errors import Invalid
@@ -44,6 +45,32 @@ def test_places_are_filled_and_no_project_gets_ahead(due, flying, window):
 def test_what_nobody_fetches_takes_up_the_window():
     assert free_places("ab", {("a", "p"): 3}, {"a": 5, "b": 0}, 8) == {"a": 3, "b": 8}
     assert free_places("ab", {("a", "p"): 3}, {"a": 1, "b": 9}, 8) == {"a": 5}
+
+
+rings = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2)), max_size=80)
+
+
+@given(due=rings, flying=st.integers(0, 80), most=st.integers(1, 16))
+def test_every_delivery_is_in_one_message_of_its_queue_and_a_repeated_one_alone(due, flying, most):
+    chosen = [Due(str(n), queue, "p", "t", again) for n, (queue, again) in enumerate(due)]
+    messages = share_out(chosen, {("a", "p"): flying}, most)
+    assert sorted(one.id for message in messages for one in message) == sorted(
+        one.id for one in chosen
+    )
+    for message in messages:
+        assert len({one.queue for one in message}) == 1
+        assert len(message) <= most
+        assert len(message) == 1 or not any(one.rings for one in message)
+        assert [int(one.id) for one in message] == sorted(int(one.id) for one in message)
+
+
+def test_few_travel_alone_and_many_share_a_message():
+    due = [Due(str(n), "q", "p", "t") for n in range(64)]
+    assert [len(message) for message in share_out(due[:15], {}, 16)] == [1] * 15
+    assert [len(message) for message in share_out(due, {}, 16)] == [8] * 8
+    # What is under way keeps the workers busy, so what joins it may wait for its neighbours.
+    assert [len(message) for message in share_out(due[:10], {("q", "o"): 54}, 16)] == [8, 2]
+    assert [len(message) for message in share_out(due[:10], {("other", "o"): 54}, 16)] == [1] * 10
 
 
 @given(

@@ -7,7 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from services.inference.adapters.llama import read_piece, request_body
+from services.inference.adapters.llama import request_body
+from services.inference.adapters.llama_answers import read_piece
 from services.inference.domain.generation import End, Piece, TokenProbability, Usage, join
 from services.inference.domain.shapes import ChatShape, CompletionShape, Heading, event
 from services.inference.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
@@ -99,8 +100,8 @@ def test_alternatives_are_left_out_unless_asked_for():
     other = {"token": "b", "bytes": [98], "logprob": -2.0}
     entry = {"token": "a", "bytes": [97], "logprob": -1.0, "top_logprobs": [other]}
     body = {"content": "a", "stop": False, "completion_probabilities": [entry]}
-    assert read_piece(body, 0).probabilities[0].alternatives == ()
-    assert read_piece(body, 1).probabilities[0].alternatives[0].text == "b"
+    assert read_piece(json.dumps(body), 0).probabilities[0].alternatives == ()
+    assert read_piece(json.dumps(body), 1).probabilities[0].alternatives[0].text == "b"
 
 
 @pytest.mark.parametrize("stop_type", ["eos", "word", "limit"])
@@ -109,7 +110,7 @@ def test_end_says_whether_the_model_had_more_to_say(stop_type):
         "tokens_evaluated": 3,
         "tokens_predicted": 2,
     }
-    end = read_piece(body, 0).end
+    end = read_piece(json.dumps(body), 0).end
     assert end == End("length" if stop_type == "limit" else "stop", 3, 2)
 
 

@@ -1,0 +1,67 @@
+"""F-02: kill -9 of a worker's main process alone; its children are not told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.faults.load import Rates
+from tests.faults.probes import PHASES
+from tests.faults.stack import RESTART_SECONDS, is_alive, until
+from tests.faults.trial import bound_of_worker
+
+FAULT = "F-02"
+# A young child has not been told what to do; it dies as soon as it can be tied to its parent.
+YOUNG = "young"
+
+
+def test_children_of_a_killed_parent_die_with_it(stack, trial):
+    """A worker's main process alone killed, while its child works or still starts.
+
+    Guarantee: no child outlives its parent and works beside the next one; what it did is done
+    again, once.
+    """
+    bound = bound_of_worker(stack.settings)
+    slowest = {YOUNG: 0.0, "working": 0.0}
+    with trial.load(Rates(probes=4, phased=1, jobs=0.3, api=1), hold_seconds=0.2) as load:
+        for number in trial.rounds():
+            trial.pause()
+            victim = trial.chance.choice(stack.names("worker"))
+            instant = trial.in_turn([*PHASES, YOUNG], number)
+            await_instant(stack, victim, instant)
+            age = YOUNG if instant == YOUNG else "working"
+            slowest[age] = max(slowest[age], orphan_seconds(stack, victim))
+            trial.recovered(load, bound, cut_off=1)
+    for age, seconds in slowest.items():
+        trial.note(f"the last {age} orphan ended {seconds:.2f} s after its parent")
+    trial.expect(
+        slowest["working"] <= stack.settings.ring_again_seconds,
+        f"an orphan lived for {slowest['working']:.1f} s: what it did may have been rung again",
+    )
+    trial.expect(slowest[YOUNG] <= RESTART_SECONDS, "a young orphan outlived a start")
+    trial.conclude(load, bound)
+
+
+def await_instant(stack, worker: str, instant: str) -> None:
+    if instant != YOUNG:
+        stack.await_stage(worker, instant)
+        return
+    old = stack.family(worker)
+    stack.kill(worker)
+    until(lambda: not any(map(is_alive, old)), what=f"{worker} is dead")
+    # The first child of a spawning parent counts semaphores, the others work.
+    until(lambda: len(stack.family(worker)) > 2, what=f"{worker} has a child", pause=0.002)
+
+
+def orphan_seconds(stack, worker: str) -> float:
+    """How long the last child outlives its parent, whom we kill; 30 s is for ever."""
+    _, *orphans = stack.family(worker)
+    stack.signal(worker, signal.SIGKILL)
+    killed = time.monotonic()
+    try:
+        until(lambda: not any(map(is_alive, orphans)), what="all orphans end", pause=0.005)
+    except AssertionError:
+        for orphan in filter(is_alive, orphans):
+            os.kill(orphan, signal.SIGKILL)
+    return time.monotonic() - killed

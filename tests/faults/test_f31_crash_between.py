@@ -1,0 +1,69 @@
+"""F-31: a process dies between two steps that cannot be one: record and message, effect and ack.
+
+No fail-point in the product: the gate before the bus stalls whoever sends certain bytes, so that
+he waits at that very place until he is killed.
+"""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import pytest
+
+from shared.testing.gate import Weather
+from tests.faults.stack import RESTART_SECONDS, Layout, Stack, until
+from tests.faults.trial import Bound
+
+FAULT = "F-31"
+LAYOUT = Layout(has_gates=True)
+
+# What kombu sends over Redis: `LPUSH` publishes; `ZADD` records that a message was taken from
+# its queue, `ZREM` that it was acknowledged.
+PLACES = {
+    "between mark and publish": Weather(stall_before=b"LPUSH"),
+    "between publish and its answer": Weather(stall_after=b"LPUSH"),
+    "between fetch and record": Weather(stall_before=b"ZADD"),
+    "between effect and acknowledgement": Weather(stall_before=b"ZREM"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_crash_between_two_steps_costs_time_alone(stack, trial, place):
+    """Process killed at an exact place.
+
+    Guarantee: what was marked and not rung is rung again, and what was done and not acknowledged
+    is not done again.
+    """
+    again = stack.settings.ring_again_seconds
+    bound = Bound(
+        RESTART_SECONDS + 2 * again,
+        f"a restart {RESTART_SECONDS} s and two ringings again, {again} s each",
+    )
+    killed = []
+    with trial.load() as load:
+        for _ in trial.rounds():
+            trial.pause(0.2, 1.0)
+            killed.append(kill_whoever_comes_to(stack, PLACES[place]))
+            trial.recovered(load, bound, cut_off=1)
+    trial.note(", ".join(f"{name} {killed.count(name)}" for name in sorted(set(killed))))
+    trial.conclude(load, bound)
+
+
+def kill_whoever_comes_to(stack: Stack, weather: Weather) -> str:
+    """Kill the first process that sends the bytes; its name."""
+    gate = stack.bus_gate
+    before = len(gate.stalled)
+    with gate.during(weather):
+        until(lambda: len(gate.stalled) > before, what="somebody comes to the place")
+    names = {name_of_client(stack, port) for port in gate.stalled[before:]}
+    for name in names:
+        stack.kill(name)
+    return min(names)
+
+
+def name_of_client(stack: Stack, port: int) -> str:
+    """The supervised process that holds a connection to the gate from *port*."""
+    owner = next(c.pid for c in psutil.net_connections("tcp4") if c.laddr.port == port)
+    leader = os.getpgid(owner)
+    return next(state.name for state in stack.states() if state.pid == leader)
