@@ -1,4 +1,4 @@
-"""kombu's Redis transport for workers, deaf to everything that is no ringing of ours.
+"""kombu's Redis transport for workers, deaf to what is no ringing of ours and to nothing else.
 
 kombu decodes what it pops from a queue outside of any guard, so a string that is no message ends
 the worker; and a message whose body cannot be decoded ends it as well, is restored to its queue
@@ -13,7 +13,8 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu.transport import redis
@@ -79,9 +80,36 @@ def plain(raw: dict[str, Any], queue: str) -> dict[str, Any]:
     }
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
+class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
+    """Gives a message's place back although the bus could not be told that it is done.
+
+    Celery logs an acknowledgement that failed and goes on. kombu goes on counting the message as
+    unfinished, and after as many as a worker may hold it neither listens nor notices that its
+    connection is gone. The bus hands the message out again, and its row is gone by then.
+    Source: kombu 5.7.0, `kombu.transport.redis.QoS.ack` and `MultiChannelPoller.on_readable`.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        with self._place_given_back(delivery_tag):
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        with self._place_given_back(delivery_tag):
+            super().reject(delivery_tag, requeue)
+
+    @contextmanager
+    def _place_given_back(self, delivery_tag: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._quick_ack(delivery_tag)
+            raise
+
+
+class Channel(redis.Channel):  # type: ignore[misc]  # as above
     """Hands on ringings only, and of them only what they have to say."""
 
+    QoS = QoS
     _is_decoded = False
 
     def basic_consume(
