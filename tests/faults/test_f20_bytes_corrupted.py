@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from shared.testing.gate import Weather
+from tests.faults.load import Rates
 from tests.faults.stack import Layout
 from tests.faults.trial import bound_of_silence
 
@@ -22,7 +23,8 @@ def test_corrupted_bytes_are_lost_connections_and_nothing_else(stack, trial):
     """
     settings = stack.settings
     bound = bound_of_silence(settings)
-    with trial.load() as load:
+    # All bytes go through a TLS of the suite's own, which takes its share of the machine.
+    with trial.load(Rates(probes=4, phased=1, jobs=0.5, api=1)) as load:
         for _ in trial.rounds():
             trial.pause()
             with stack.postgres_gate.during(Weather(corrupt_share=trial.chance.uniform(0.05, 0.3))):
