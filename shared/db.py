@@ -74,7 +74,7 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
             "keepalives_interval": keepalive,
         },
     )
-    patient_for(engine, settings.answer_timeout_milliseconds / 1000)
+    patient_for(engine, settings.answer_seconds)
     _ask_idle_connections(engine)
     return engine
 

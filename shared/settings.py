@@ -44,9 +44,9 @@ class CoreSettings(BaseServiceSettings):
     database_pool_connections: Annotated[int, Ge(1), Le(50)] = 5
     statement_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 15_000
     lock_timeout_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 4_000
-    # A connection with no answer for so long is given up. Behind a proxy that swallows bytes TCP
-    # looks alive, and no timeout of the server's is heard; so it is longer than any statement.
-    answer_timeout_milliseconds: Annotated[int, Ge(100), Le(120_000)] = 20_000
+    # A connection is given up so long after the statement timeout: behind a proxy that swallows
+    # bytes TCP looks alive, and the server's own timeout is never heard of.
+    answer_grace_milliseconds: Annotated[int, Ge(100), Le(60_000)] = 5_000
     # A peer that acknowledges nothing for so long is gone: its host died, or the network is cut.
     database_silence_seconds: Annotated[int, Ge(3), Le(600)] = 20
     # Connecting takes a round trip or two; libpq knows whole seconds, and no fewer than two.
@@ -98,14 +98,10 @@ class CoreSettings(BaseServiceSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _statements_end_before_they_are_given_up(self) -> CoreSettings:
-        if self.answer_timeout_milliseconds <= self.statement_timeout_milliseconds:
-            raise ValueError(
-                "answer_timeout_milliseconds must exceed statement_timeout_milliseconds: "
-                "a shorter one takes a slow server for a lost one"
-            )
-        return self
+    @property
+    def answer_seconds(self) -> float:
+        """How long Postgres is waited for before its connection is given up."""
+        return (self.statement_timeout_milliseconds + self.answer_grace_milliseconds) / 1000
 
     def secret(self, name: str) -> SecretStr:
         """

@@ -64,7 +64,7 @@ SCALED: dict[str, object] = {
     "idle_transaction_milliseconds": 4_000,
     "statement_timeout_milliseconds": 3_000,
     "lock_timeout_milliseconds": 1_000,
-    "answer_timeout_milliseconds": 4_000,
+    "answer_grace_milliseconds": 1_000,
     "database_silence_seconds": 4,
     "database_connect_seconds": 2,
     "database_pool_seconds": 2.0,

@@ -74,8 +74,11 @@ def test_a_bad_network_to_postgres_loses_and_doubles_nothing(stack, trial):
         f"{max(each.seconds for each in load.exchanges):.1f} s"
     )
     # Looking at a pooled connection, connecting anew, and the first statement, may fail in turn.
-    answer = settings.answer_timeout_milliseconds / 1000
-    within = settings.database_pool_seconds + 2 * answer + settings.database_connect_seconds
+    within = (
+        settings.database_pool_seconds
+        + 2 * settings.answer_seconds
+        + settings.database_connect_seconds
+    )
     trial.contradictions += load.unfit_answers(within_seconds=within)
     trial.conclude(load, bound)
 

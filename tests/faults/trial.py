@@ -59,7 +59,7 @@ def bound_of_ringing(settings: CoreSettings, *, more_seconds: float = 0.0, why: 
 
 def bound_of_silence(settings: CoreSettings) -> Bound:
     """Postgres is waited for, connected to again, and meanwhile leases and ringings run out."""
-    answer = settings.answer_timeout_milliseconds / 1000
+    answer = settings.answer_seconds
     connect, lease = settings.database_connect_seconds, settings.lease_seconds
     again = settings.ring_again_seconds
     return Bound(

@@ -162,7 +162,7 @@ def test_a_server_that_falls_silent_is_given_up_and_found_again(database):
     """Guarantee: where bytes vanish and TCP looks alive, no thread of ours hangs for ever."""
     settings = CoreSettings(
         statement_timeout_milliseconds=500,
-        answer_timeout_milliseconds=800,
+        answer_grace_milliseconds=300,
         database_connect_seconds=2,
         database_pool_connections=1,
     )
@@ -185,7 +185,7 @@ def test_a_server_that_falls_silent_is_given_up_and_found_again(database):
 
 
 def test_a_commit_into_silence_says_that_its_outcome_is_unknown(database):
-    settings = CoreSettings(statement_timeout_milliseconds=500, answer_timeout_milliseconds=800)
+    settings = CoreSettings(statement_timeout_milliseconds=500, answer_grace_milliseconds=300)
     address = make_url(database.app)
     with open_gate("127.0.0.1", address.port) as gate:
         units = Units(make_engine(address.set(port=gate.port).render_as_string(False), settings))
@@ -198,7 +198,7 @@ def test_a_commit_into_silence_says_that_its_outcome_is_unknown(database):
 
 def test_a_statement_that_is_too_slow_keeps_its_connection(database):
     """Guarantee: the server's own timeout comes first, and is no lost connection."""
-    settings = CoreSettings(statement_timeout_milliseconds=300, answer_timeout_milliseconds=2_000)
+    settings = CoreSettings(statement_timeout_milliseconds=300, answer_grace_milliseconds=1_700)
     units = Units(make_engine(database.app, settings))
     process = text("SELECT pg_backend_pid()")
     with units.open(A) as uow:
