@@ -56,14 +56,13 @@ def kill_whoever_comes_to(stack: Stack, weather: Weather) -> str:
     gate = stack.bus_gate
     before = len(gate.stalled)
     with gate.during(weather):
-        until(
+        first = until(
             lambda: names_of_clients(stack, gate.stalled[before:]),
             what="somebody comes to the place",
-        )
-    names = names_of_clients(stack, gate.stalled[before:])
-    for name in names:
+        )[0]
+    for name in {first, *names_of_clients(stack, gate.stalled[before:])}:
         stack.kill(name)
-    return names[0]
+    return first
 
 
 def names_of_clients(stack: Stack, ports: list[int]) -> list[str]:
