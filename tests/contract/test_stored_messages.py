@@ -23,7 +23,11 @@ SCHEMAS = Path(__file__).with_name("schemas")
 
 Schema = dict[str, Any]
 
-of_every_type = pytest.mark.parametrize("kind", BY_TYPE.values(), ids=BY_TYPE)
+# Test suites add messages of their own to the catalogue.
+TYPES = {
+    name: kind for name, kind in BY_TYPE.items() if kind.__module__.startswith("shared.contracts.")
+}
+of_every_type = pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
 
 
 def stored_envelopes() -> dict[str, dict[str, Any]]:
@@ -96,8 +100,8 @@ def _bare(schema: Any) -> Any:
 
 
 def test_every_type_is_stored_and_no_other():
-    assert set(stored_envelopes()) == set(BY_TYPE)
-    assert {path.stem for path in SCHEMAS.glob("*.json")} == set(BY_TYPE)
+    assert set(stored_envelopes()) == set(TYPES)
+    assert {path.stem for path in SCHEMAS.glob("*.json")} == set(TYPES)
 
 
 @of_every_type
@@ -190,7 +194,7 @@ def test_a_broken_promise_is_noticed(kind, is_broken):
 def store() -> None:
     """Write the schemas of today; a broken promise stays what it was."""
     SCHEMAS.mkdir(exist_ok=True)
-    for kind in BY_TYPE.values():
+    for kind in TYPES.values():
         file = SCHEMAS / f"{kind.type}.json"
         if file.exists() and list(broken_promises(json.loads(file.read_text()), schema_of(kind))):
             continue

@@ -21,8 +21,9 @@ from tests.faults.stack import Layout, Stack
 
 _PREFIX = "perpetune:courier:"
 _LOOK_SECONDS = 0.02
-# The ringers ring no more while their queues are full, so these must fill when workers are slow.
-_MOST_HANDED = 100
+# What is fetched counts as taken by a worker, and ringers wait while nobody takes: so no more is
+# fetched for a queue than its workers are about to take.
+_MOST_HANDED = 16
 
 BY_COURIER = Layout(
     wrapped=tuple(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 from collections.abc import Iterator
 
 from shared.contracts.catalogue import BY_TYPE, CONSUMERS
@@ -12,7 +11,7 @@ from shared.ids import uuid7
 from tests.contract.test_stored_messages import stored_envelopes, with_strangers
 from tests.faults.probes import reader_of
 from tests.faults.stack import Stack, until
-from tests.faults.trial import Bound
+from tests.faults.trial import Bound, Trial
 
 FAULT = "F-25"
 # Projects in which nothing of what the examples are about exists.
@@ -66,13 +65,14 @@ def test_every_stored_example_is_read_by_its_consumers(stack, trial):
     bound = bound_of_nothing(stack)
     with trial.load() as load:
         for _ in trial.rounds():
-            planted = plant_examples(stack, f"{EXAMPLES}{uuid7().hex[-8:]}", trial.chance)
+            planted = plant_examples(stack, trial)
             trial.recovered(load, bound)
             until(lambda ids=planted: not unread(stack, ids), what="all examples are read")
             until(lambda: not untried(stack), what="all consumers have tried")
-    trial.note(f"{len(planted)} examples a round each given to all consumers of its type")
+            # What they are about does not exist, so some would be tried for a while.
+            stack.rows("DELETE FROM spine.deliveries WHERE project LIKE %s", f"{EXAMPLES}%")
+    trial.note(f"{len(planted)} examples a round, each given to all consumers of its type")
     refused = unreadable(stack)
-    stack.rows("DELETE FROM spine.deliveries WHERE project LIKE %s", f"{EXAMPLES}%")
     trial.expect(not refused, f"consumers could not read their examples: {refused}")
     trial.conclude(load, bound)
 
@@ -93,15 +93,17 @@ def strangers_in_every_row(stack: Stack, kind: str) -> Iterator[None]:
         stack.rows(STRANGERS_LEAVE)
 
 
-def plant_examples(stack: Stack, project: str, chance: random.Random) -> list[str]:
+def plant_examples(stack: Stack, trial: Trial) -> list[str]:
     """Deliver each example to all its consumers and to its reader; the envelopes' ids."""
-    planted = []
+    project, planted = f"{EXAMPLES}{uuid7().hex[-8:]}", []
     for type_, stored in stored_envelopes().items():
-        document = chance.choice((stored, with_strangers(stored)))
+        document = trial.chance.choice((stored, with_strangers(stored)))
         envelope = {**document, "id": f"evt_{uuid7().hex}", "project": project}
         for task in (reader_of(type_), *CONSUMERS[BY_TYPE[type_]]):
             stack.plant(project, task, envelope)
         planted.append(envelope["id"])
+        # One after the other, as the load's own come, and no backlog.
+        trial.pause(0.02, 0.2)
     return planted
 
 

@@ -6,6 +6,7 @@ he waits at that very place until he is killed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import psutil
@@ -51,19 +52,25 @@ def test_a_crash_between_two_steps_costs_time_alone(stack, trial, place):
 
 
 def kill_whoever_comes_to(stack: Stack, weather: Weather) -> str:
-    """Kill the first process that sends the bytes; its name."""
+    """Kill the first process that sends the bytes, and whoever stalls with it; its name."""
     gate = stack.bus_gate
     before = len(gate.stalled)
     with gate.during(weather):
-        until(lambda: len(gate.stalled) > before, what="somebody comes to the place")
-    names = {name_of_client(stack, port) for port in gate.stalled[before:]}
-    for name in names:
+        first = until(
+            lambda: names_of_clients(stack, gate.stalled[before:]),
+            what="somebody comes to the place",
+        )[0]
+    for name in {first, *names_of_clients(stack, gate.stalled[before:])}:
         stack.kill(name)
-    return min(names)
+    return first
 
 
-def name_of_client(stack: Stack, port: int) -> str:
-    """The supervised process that holds a connection to the gate from *port*."""
-    owner = next(c.pid for c in psutil.net_connections("tcp4") if c.laddr.port == port)
-    leader = os.getpgid(owner)
-    return next(state.name for state in stack.states() if state.pid == leader)
+def names_of_clients(stack: Stack, ports: list[int]) -> list[str]:
+    """The supervised processes with connections to the gate from *ports*; without the dead."""
+    owners = {c.laddr.port: c.pid for c in psutil.net_connections("tcp4") if c.pid}
+    named = {state.pid: state.name for state in stack.states()}
+    names = []
+    for port in ports:
+        with contextlib.suppress(KeyError, ProcessLookupError):
+            names.append(named[os.getpgid(owners[port])])
+    return names
