@@ -20,6 +20,9 @@ from tests.faults.stack import RESTART_SECONDS, Stack
 # What one fault may cost beyond its bound before the trial gives up waiting: a finding is then a
 # late recovery with a figure, not a hang.
 PATIENCE_SECONDS = 60.0
+# The short selection is part of every test run, on machines that are busy with other things too:
+# there a recovery may take so many times its bound. The full suite holds the bound itself.
+_SHORT_PATIENCE = 3.0
 
 T = TypeVar("T")
 
@@ -165,10 +168,9 @@ class Trial:
         effects = load.effects()
         contradictions += violations(self.stack, load)
         worst = max(self.recoveries, default=None)
-        if worst is not None and worst > bound.seconds:
-            contradictions.append(
-                f"I6: recovery took {worst:.1f} s, the bound is {bound.seconds:.1f} s"
-            )
+        allowed = bound.seconds if self.is_full else _SHORT_PATIENCE * bound.seconds
+        if worst is not None and worst > allowed:
+            contradictions.append(f"I6: recovery took {worst:.1f} s, {allowed:.1f} s are allowed")
         dead = load.dead()
         self.results.append(
             Result(
