@@ -261,29 +261,29 @@ class Stack:
         main = self.pid(name)
         return [main, *children(main)]
 
-    def stages(self, name: str) -> set[str]:
-        """What *name* and its children say they are doing; see `probes.stage`."""
-        return {stage_of(pid) for pid in self.family(name)}
+    def await_stage(self, names: Sequence[str], wanted: str) -> str:
+        """The first of *names* that is, itself or a child, in the middle of a `probes.stage`."""
 
-    def await_stage(self, name: str, wanted: str) -> None:
-        """Until *name* is in the middle of a stage."""
-        until(lambda: wanted in self.stages(name), what=f"{name} is {wanted}", pause=0.002)
+        def found() -> str | None:
+            pids = {state.name: state.pid for state in self.states() if state.pid}
+            return next((name for name in names if is_in_stage(pids.get(name), wanted)), None)
+
+        return until(found, what=f"one of {names} is {wanted}", seconds=60, pause=0.002) or ""
 
     @contextlib.contextmanager
-    def frozen_while(self, name: str, wanted: str) -> Iterator[None]:
-        """As `frozen`, but surely within a stage of its work."""
+    def frozen_while(self, names: Sequence[str], wanted: str) -> Iterator[str]:
+        """As `frozen`, one of *names*, surely within a stage of its work."""
         with contextlib.ExitStack() as ice:
 
-            def is_caught() -> bool:
-                self.await_stage(name, wanted)
+            def caught() -> str | None:
+                name = self.await_stage(names, wanted)
                 ice.enter_context(self.frozen(name))
-                if wanted in self.stages(name):
-                    return True
+                if is_in_stage(self.pid(name), wanted):
+                    return name
                 ice.close()
-                return False
+                return None
 
-            until(is_caught, what=f"{name} is frozen while {wanted}", pause=0)
-            yield
+            yield until(caught, what=f"one of {names} is frozen while {wanted}", pause=0) or ""
 
     def stop(self, name: str) -> None:
         """Have the supervisor end it in order, and leave it ended."""
@@ -419,8 +419,12 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def stage_of(pid: int) -> str:
-    """The name that a process gives itself; empty when it is gone."""
+def is_in_stage(pid: int | None, wanted: str) -> bool:
+    """Whether a process or a child of it calls itself so; see `probes.stage`."""
+    return pid is not None and any(_comm(one) == wanted for one in (pid, *children(pid)))
+
+
+def _comm(pid: int) -> str:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return ""

@@ -32,20 +32,18 @@ def test_killed_worker_loses_and_doubles_nothing(stack, trial):
         for number in trial.rounds():
             trial.pause()
             instant = trial.in_turn(INSTANTS, number)
-            kill_at(stack, trial, instant)
+            kill_at(stack, instant)
             kills[instant] += 1
             trial.recovered(load, bound, cut_off=2)
     trial.note("kills: " + ", ".join(f"{n} {instant}" for instant, n in sorted(kills.items())))
     trial.conclude(load, bound)
 
 
-def kill_at(stack, trial, instant: str) -> None:
+def kill_at(stack, instant: str) -> None:
     """Kill whom the *instant* names, in the middle of it."""
     if instant == "both workers":
         for worker in stack.names("worker"):
             stack.kill(worker)
         return
     role = "holder" if instant in {IN_STEP, BETWEEN_STEPS} else "worker"
-    victim = trial.chance.choice(stack.names(role))
-    stack.await_stage(victim, instant)
-    stack.kill(victim)
+    stack.kill(stack.await_stage(stack.names(role), instant))

@@ -30,9 +30,8 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
     with trial.load(Rates(probes=3, phased=1, jobs=0.3, api=0.5), hold_seconds=0.1) as load:
         for number in trial.rounds():
             trial.pause()
-            victim = trial.chance.choice(stack.names("worker"))
             instant = trial.in_turn([*PHASES, YOUNG], number)
-            await_instant(stack, victim, instant)
+            victim = await_victim(stack, trial, instant)
             age = YOUNG if instant == YOUNG else WORKING
             slowest[age] = max(slowest.get(age, 0.0), orphan_seconds(stack, victim))
             trial.recovered(load, bound, cut_off=1)
@@ -42,15 +41,17 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
     trial.conclude(load, bound)
 
 
-def await_instant(stack, worker: str, instant: str) -> None:
+def await_victim(stack, trial, instant: str) -> str:
+    """A worker whose child is in the middle of a phase, or has just been started."""
     if instant != YOUNG:
-        stack.await_stage(worker, instant)
-        return
+        return stack.await_stage(stack.names("worker"), instant)
+    worker = trial.chance.choice(stack.names("worker"))
     old = stack.family(worker)
     stack.kill(worker)
     until(lambda: not any(map(is_alive, old)), what=f"{worker} is dead")
     # The first child of a spawning parent counts semaphores, the others work.
     until(lambda: len(stack.family(worker)) > 2, what=f"{worker} has a child", pause=0.002)
+    return worker
 
 
 def orphan_seconds(stack, worker: str) -> float:

@@ -50,11 +50,10 @@ def freeze(stack, trial, within: str, step: str) -> Callable[[], set[str]]:
     Returns:
         What the worker had written when it was stopped and committed all the same, by number.
     """
-    worker, holder = (trial.chance.choice(stack.names(role)) for role in ("worker", "holder"))
-    with stack.frozen_while(worker, within):
+    with stack.frozen_while(stack.names("worker"), within) as worker:
         stopped, family = time.time(), [str(pid) for pid in stack.family(worker)]
         committed = written(stack, family, stopped)
-        with stack.frozen_while(holder, step):
+        with stack.frozen_while(stack.names("holder"), step) as holder:
             subject, fence = held_by(stack, holder)
             time.sleep(2 * stack.settings.lease_seconds)
             longest = oldest_transaction(stack)
