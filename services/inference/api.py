@@ -42,7 +42,7 @@ def measure(app: FastAPI) -> Iterator[Metric]:
         return
     yield from figures.measure_models(inference.breakers)
     if inference.shipper is not None:
-        yield from figures.measure_records(inference.shipper)
+        yield from figures.measure(inference.shipper)
 
 
 @router.post("/v1/chat/completions")

@@ -29,7 +29,7 @@ def measure_models(breakers: Breakers) -> Iterator[Metric]:
     yield from (is_open, calls, repetitions)
 
 
-def measure_records(shipper: Shipper) -> Iterator[Metric]:
+def measure(shipper: Shipper) -> Iterator[Metric]:
     """The records on their way to Postgres: of this process, and of all of this host."""
     folder, poisoned = shipper.spool.folder_bytes()
     gauges = {
