@@ -242,6 +242,11 @@ class Load:
         with self._lock:
             self.accepted[number] = Command(number, kind, project, time.time())
 
+    def burst(self, chance: random.Random, count: int) -> None:
+        """Probes as fast as they can be sent: more than the workers keep up with."""
+        for _ in range(count):
+            self.send_probe(chance, str(uuid7()), chance.choice(self.projects))
+
     # What became of them.
 
     def numbers_before(self, instant: float) -> set[str]:

@@ -93,6 +93,7 @@ class Layout:
         has_gates: Whether Postgres and the bus are reached through TCP gates.
         settings: Further settings, by name without the prefix.
         wrapped: Command prefixes by process name, for example `env` with a variable.
+        further: Processes of one module alone, for example a worker of one queue.
         bus_options: Further command line options of the bus, for example `--appendonly no`.
     """
 
@@ -103,6 +104,7 @@ class Layout:
     has_gates: bool = False
     settings: tuple[tuple[str, object], ...] = ()
     wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    further: tuple[ProcessSpec, ...] = ()
     bus_options: tuple[str, ...] = ()
 
 
@@ -329,7 +331,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     )
     for role, count, command in roles:
         found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]
-    return found
+    return [*found, *layout.further]
 
 
 def _make(

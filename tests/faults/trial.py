@@ -44,6 +44,7 @@ class Trial:
         is_full: All rounds; else one.
         chance: Seeded; for whatever the fault leaves open.
         recoveries: Seconds from the end of each fault until all accepted before it was done.
+        contradictions: What did not hold besides the invariants.
     """
 
     fault: str
@@ -55,6 +56,7 @@ class Trial:
     chance: random.Random = field(init=False)
     recoveries: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.seed} {self.fault}")
@@ -101,6 +103,11 @@ class Trial:
         """A figure or a limit for the report."""
         self.notes.append(text)
 
+    def expect(self, is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assert
+        """What this fault alone must hold; `conclude` judges it."""
+        if not is_so:
+            self.contradictions.append(otherwise)
+
     def skip(self, reason: str) -> None:
         """The fault cannot be injected here; listed, never passed."""
         self.results.append(Result.skipped(self.fault, self.title, reason))
@@ -110,7 +117,7 @@ class Trial:
         """
         After the load: wait until all is quiet, compare sets, record the result, then judge it.
         """
-        contradictions = []
+        contradictions = list(self.contradictions)
         try:
             load.await_quiet(seconds=quiet_seconds)
         except AssertionError as error:
