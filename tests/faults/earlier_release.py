@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.local.processes import ProcessSpec
 from tests.faults.stack import ROOT
 
 # The commit that wrote the release's entry in the change log.
@@ -44,17 +42,11 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def as_released(folder: Path) -> tuple[str, ...]:
+def of_release(folder: Path) -> tuple[str, ...]:
     """
-    A prefix of commands: `shared` and `services` are the release's.
+    Environment variables under which `shared` and `services` are the release's.
 
     The suite's own modules are found behind them, because `tests` is a package without a file.
-    Variables that 0.1.0 does not know have no effect on it.
+    Settings that 0.1.0 does not know have no effect on it.
     """
-    return ("env", f"PYTHONPATH={folder}:{ROOT}", "PYTHONSAFEPATH=1")
-
-
-def released_gateway(name: str, folder: Path, port: int) -> ProcessSpec:
-    """A second gateway, of the release, on a port of its own."""
-    command = (*as_released(folder), f"PERPETUNE_PORT={port}")
-    return ProcessSpec(name, (*command, sys.executable, "-m", "services.gateway"), stop_seconds=15)
+    return (f"PYTHONPATH={folder}:{ROOT}", "PYTHONSAFEPATH=1")

@@ -175,7 +175,7 @@ class Load:
         Each is an entry, an outcome for the drift monitors, and a message to `workloads`.
         """
         receipt = Receipt(UUID(number), Project(project), self._workloads[project], None, "live")
-        secret = self.stack.home.secret("receipt_key").encode()
+        secret = self.stack.secret("receipt_key").encode()
         body = {
             "inference_id": receipt.sign(secret),
             "success": True,

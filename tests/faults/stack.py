@@ -32,6 +32,7 @@ from shared.db import Units, make_engine
 from shared.errors import Unavailable
 from shared.ids import Project
 from shared.keys import mac_of, new_key
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 from shared.testing.gate import Gate
@@ -134,6 +135,7 @@ class Stack:
     owner_url: str
     supervisor: Supervisor
     _keys: dict[str, str] = field(default_factory=dict)
+    _secrets: dict[str, RotatingSecret] = field(default_factory=dict)
 
     @property
     def gateway_url(self) -> str:
@@ -169,13 +171,19 @@ class Stack:
                     project,
                     key_id=key_id,
                     name="faults",
-                    mac=mac_of(key, self.home.secret("api_key_pepper")),
+                    mac=mac_of(key, self.secret("api_key_pepper")),
                     scopes=SCOPES,
                     created_by="faults",
                     expires_at=None,
                 )
             self._keys[project] = key
         return self._keys[project]
+
+    def secret(self, name: str) -> str:
+        """The value in use of a rotating one, seen when one of our processes would see it."""
+        if name not in self._secrets:
+            self._secrets[name] = RotatingSecret.at(self.home.secrets / name)
+        return self._secrets[name].values.current
 
     # Processes.
 
@@ -266,11 +274,16 @@ class Stack:
                 self.pid(name)
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.gateway_url}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return is_ready(self.port)
+
+
+def is_ready(port: int) -> bool:
+    """Whether the gateway on a port takes requests."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def until(
