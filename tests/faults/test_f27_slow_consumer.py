@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from statistics import median
@@ -28,9 +29,8 @@ STOPPED_SECONDS, SHORT_SECONDS = 15.0, 3.0
 FLAT_BYTES = 16 << 20
 PEACE_SECONDS = 6.0
 FEEDBACK = "/api/v1/feedback"
-TRAINING = (
-    b'{"messages": [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]}\n'
-)
+MESSAGES = [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]
+TRAINING = "".join(json.dumps({"messages": MESSAGES}) + "\n" for _ in range(20)).encode()
 
 
 def worker_of(name: str, *queues: str) -> ProcessSpec:
@@ -63,8 +63,8 @@ def test_a_queue_nobody_serves(stack: Stack, trial: Trial):
     )
     rates = Rates(probes=1.0, phased=6.0, jobs=0.5, api=0)
     with trial.load(rates) as load:
-        job = a_job(stack, load.projects[0])
         for _ in trial.rounds(full=3):
+            job = a_job(stack, load.projects[0])
             time.sleep(PEACE_SECONDS)
             before = seconds_of_others(stack, time.time() - PEACE_SECONDS)
             memory, used = stack.memory_bytes(), bus_bytes(stack)
@@ -118,7 +118,7 @@ def keep_stopped(stack: Stack, trial: Trial, began: float) -> None:
 
 
 def what_goes_on(stack: Stack, trial: Trial, load: Load, job: str) -> None:
-    """At the limit: reads, cancel and rollback of its project, and whatever another project asks."""
+    """At the limit: reading, cancelling and rolling back, and all that another project asks."""
     full, quiet = stack.key(load.projects[0]), stack.key(load.projects[1])
     trial.expect(is_full(stack, load.projects[0]), "the limit was forgotten")
     trial.expect(status_of(stack.port, "/v1/fine_tuning/jobs", full) == 200, "a read was refused")
@@ -141,7 +141,7 @@ def client(stack: Stack, project: str) -> openai.OpenAI:
 def a_job(stack: Stack, project: str) -> str:
     """A fine-tuning job that waits for a trainer."""
     theirs = client(stack, project)
-    file = theirs.files.create(file=("rows.jsonl", TRAINING * 20), purpose="fine-tune")
+    file = theirs.files.create(file=("rows.jsonl", TRAINING), purpose="fine-tune")
     made: FineTuningJob = theirs.fine_tuning.jobs.create(model=BASE, training_file=file.id)
     return made.id
 
