@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import text
 
@@ -47,6 +46,7 @@ class StoredKey:
     A key as the database holds it.
 
     Attributes:
+        seconds_left: From the snapshot's reading to its end, by the database clock; None without.
         pepper: Fingerprint of the pepper that `mac` was made with; None when it is not known.
     """
 
@@ -54,7 +54,7 @@ class StoredKey:
     project: Project
     mac: str
     scopes: frozenset[str]
-    expires_at: datetime | None
+    seconds_left: float | None
     pepper: str | None = None
 
 
@@ -138,14 +138,22 @@ class KeyRing:
         matches = [hmac.compare_digest(mac, expected) for mac in macs]
         if stored is None or not any(matches):
             raise Unauthenticated("This API key is not known.", code="invalid_api_key")
-        if stored.expires_at is not None and stored.expires_at < datetime.now(UTC):
+        if self._has_ended(stored):
             raise Unauthenticated("This API key has expired; make a new one.", code="expired_key")
         if stored.pepper != peppers.fingerprint:
             self._outdated[key_id] = Outdated(stored, macs[0], peppers.fingerprint)
         return Caller(project=stored.project, key_id=stored.key_id, scopes=stored.scopes)
 
+    def _has_ended(self, stored: StoredKey) -> bool:
+        # Time that passed since, not the time of day: this machine's clock may be wrong.
+        return stored.seconds_left is not None and stored.seconds_left <= self._snapshot.age_seconds
 
-KEYS_QUERY = text("SELECT key_id, project, mac, scopes, expires_at, pepper FROM gateway.keys_v1")
+
+KEYS_QUERY = text("""
+    SELECT key_id, project, mac, scopes,
+           CAST(extract(epoch FROM expires_at - clock_timestamp()) AS float8), pepper
+    FROM gateway.keys_v1
+""")
 
 
 def keys_from_rows(rows: list[tuple[object, ...]]) -> dict[str, StoredKey]:
@@ -156,7 +164,7 @@ def keys_from_rows(rows: list[tuple[object, ...]]) -> dict[str, StoredKey]:
             project=Project(str(row[1])),
             mac=str(row[2]),
             scopes=frozenset(row[3]),  # type: ignore[call-overload]  # a text[] column
-            expires_at=row[4] if isinstance(row[4], datetime) else None,
+            seconds_left=row[4] if isinstance(row[4], float) else None,
             pepper=None if row[5] is None else str(row[5]),
         )
         for row in rows

@@ -185,7 +185,11 @@ def nothing_private_in_logs(stack: Stack) -> Iterable[str]:
     logs = stack.logs()
     events = "".join(row[0] for row in stack.rows("SELECT envelope::text FROM spine.events"))
     private = {
-        **{file.name: file.read_text().strip() for file in stack.home.secrets.iterdir()},
+        **{
+            f"{file.name}, value {number}": value
+            for file in stack.home.secrets.iterdir()
+            for number, value in enumerate(file.read_text().split(), start=1)
+        },
         **{f"key of {project}": key for project, key in stack._keys.items()},
         "text of a customer": CANARY,
     }

@@ -221,7 +221,7 @@ class Load:
         """
         workload, release = self._workloads[project], self._releases[project]
         receipt = Receipt(UUID(number), Project(project), workload, release, "live")
-        secret = self.stack.home.secret("receipt_key").encode()
+        secret = self.stack.secret("receipt_key").encode()
         body = {
             "inference_id": receipt.sign(secret),
             "success": chance.random() < SUCCESS_SHARE,

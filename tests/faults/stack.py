@@ -34,6 +34,7 @@ from shared.db import Units, make_engine
 from shared.errors import Unavailable
 from shared.ids import Project, uuid7
 from shared.keys import mac_of, new_key
+from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 from shared.spine.deliveries import queue_of
@@ -116,6 +117,7 @@ class Layout:
         has_tls: Whether TLS is spoken with Postgres, through its gate.
         settings: Further settings, by name without the prefix.
         wrapped: Command prefixes by process name, for example `env` with a variable.
+        further: Processes of one module alone, for example a worker of one queue.
         bus_options: Further command line options of the bus, for example `--appendonly no`.
     """
 
@@ -128,6 +130,7 @@ class Layout:
     has_tls: bool = False
     settings: tuple[tuple[str, object], ...] = ()
     wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    further: tuple[ProcessSpec, ...] = ()
     bus_options: tuple[str, ...] = ()
 
 
@@ -157,6 +160,7 @@ class Stack:
     owner_url: str
     supervisor: Supervisor
     _keys: dict[str, str] = field(default_factory=dict)
+    _secrets: dict[str, RotatingSecret] = field(default_factory=dict)
 
     @property
     def gateway_url(self) -> str:
@@ -192,7 +196,7 @@ class Stack:
                     project,
                     key_id=key_id,
                     name="faults",
-                    mac=mac_of(key, self.home.secret("api_key_pepper")),
+                    mac=mac_of(key, self.secret("api_key_pepper")),
                     scopes=SCOPES,
                     created_by="faults",
                     expires_at=None,
@@ -214,6 +218,12 @@ class Stack:
             starts,
         )
         return delivery
+
+    def secret(self, name: str) -> str:
+        """The value in use of a rotating one, seen when one of our processes would see it."""
+        if name not in self._secrets:
+            self._secrets[name] = RotatingSecret.at(self.home.secrets / name)
+        return self._secrets[name].values.current
 
     # Processes.
 
@@ -379,11 +389,16 @@ class Stack:
                 self.pid(name)
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.gateway_url}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return is_ready(self.port)
+
+
+def is_ready(port: int) -> bool:
+    """Whether the gateway on a port takes requests."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _group_of(pid: int) -> int:
@@ -480,7 +495,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     )
     for role, count, command in roles:
         found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]
-    return found
+    return [*found, *layout.further]
 
 
 def _make(
