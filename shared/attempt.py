@@ -142,6 +142,10 @@ class Attempt:
         if consumer is None:
             raise Missing(f"No worker here knows the task {delivery.task}.", code="task_unknown")
         envelope = delivery.envelope
+        if envelope.project != delivery.project:
+            raise Corrupt(
+                "The envelope is another project's than its row.", code="message_of_another_project"
+            )
         structlog.contextvars.bind_contextvars(correlation_id=envelope.correlationid)
         return consumer, envelope.context(f"task:{delivery.task}")
 

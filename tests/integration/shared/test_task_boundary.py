@@ -103,6 +103,18 @@ def test_a_row_that_cannot_be_read_is_a_dead_letter_that_quotes_nothing(
     assert _audited(spine) == [("delivery.buried", delivery)]
 
 
+@pytest.mark.parametrize("consumer", [WHOLE, PHASED])
+@pytest.mark.parametrize("rings", [1, 2])
+def test_a_row_never_acts_for_the_project_that_its_envelope_names(units, spine, rings, consumer):
+    """Guarantee: a row acts for its own project or not at all."""
+    other = "envelope = jsonb_set(envelope, '{project}', '\"b\"')"
+    delivery = _planted(units, spine, f"{other}, rings = {rings}")
+    _answer(delivery, consumer)
+    ((letter, reason),) = _letters(spine)
+    assert (letter, "message_of_another_project" in reason) == (delivery, True)
+    assert _audited(spine) == [("delivery.buried", delivery)]
+
+
 def test_a_task_that_no_worker_knows_is_a_dead_letter_after_its_attempts(units, spine):
     delivery = _planted(units, spine, "task = 'releases.no_such_task'")
     for _ in range(SETTINGS.delivery_attempts - 1):
