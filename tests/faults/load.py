@@ -40,6 +40,7 @@ _EFFECTS = """
     SELECT number, extract(epoch FROM at)::float8 FROM faults.effects
     UNION ALL
     SELECT comment, extract(epoch FROM created_at)::float8 FROM feedback.entries
+    WHERE comment IS NOT NULL
 """
 
 

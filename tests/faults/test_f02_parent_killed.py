@@ -37,7 +37,7 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
             trial.recovered(load, bound, cut_off=1)
     for age, seconds in slowest.items():
         trial.note(f"the last {age} orphan ended {seconds:.2f} s after its parent")
-        trial.expect(seconds <= allowed[age], f"a {age} orphan lived for {seconds:.1f} s")
+        trial.expect_timely(seconds <= allowed[age], f"a {age} orphan lived for {seconds:.1f} s")
     trial.conclude(load, bound)
 
 

@@ -59,7 +59,7 @@ def freeze(stack, trial, within: str, step: str) -> Callable[[], set[str]]:
             longest = oldest_transaction(stack)
             until(lambda: is_taken_over(stack, subject, fence), what=f"{subject} is taken over")
     allowed = stack.settings.idle_transaction_milliseconds / 1000 + SLACK_SECONDS
-    trial.expect(longest < allowed, f"a transaction was idle for {longest:.1f} s")
+    trial.expect_timely(longest < allowed, f"a transaction was idle for {longest:.1f} s")
     if step == BETWEEN_STEPS:
         until(lambda: (subject, fence) in refusals(stack), what=f"{holder} is refused")
     return lambda: written(stack, family, stopped) - committed

@@ -34,7 +34,9 @@ def test_worker_that_is_shut_down_ends_in_its_grace_and_loses_nothing(stack, tri
             trial.recovered(load, bound, cut_off=1)
     for how, seconds in longest.items():
         trial.note(f"{how.name}: the worker and its children ended within {seconds:.1f} s")
-        trial.expect(seconds <= grace, f"{how.name}: {seconds:.1f} s, the grace is {grace:.1f} s")
+        trial.expect_timely(
+            seconds <= grace, f"{how.name}: {seconds:.1f} s, the grace is {grace:.1f} s"
+        )
     trial.conclude(load, bound)
 
 

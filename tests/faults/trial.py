@@ -151,6 +151,13 @@ class Trial:
         if not is_so:
             self.contradictions.append(otherwise)
 
+    def expect_timely(self, is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - as above
+        """As `expect`, for what takes time: the short selection, on a busy machine, notes it."""
+        if self.is_full:
+            self.expect(is_so, otherwise)
+        elif not is_so:
+            self.note(f"late: {otherwise}")
+
     def skip(self, reason: str) -> None:
         """The fault cannot be injected here; listed, never passed."""
         self.results.append(Result.skipped(self.fault, self.title, reason))
