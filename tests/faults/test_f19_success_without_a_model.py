@@ -20,8 +20,8 @@ LIES = {
     "ready, then 404 on its health": ("health", acts.not_found),
     "ready, then 404 on its answers": ("complete", acts.not_found),
 }
-# Of the attempt after the three that a round waits for at most.
-BACKOFF_SECONDS = 4.0
+# Before the fourth attempt, for a round may last for three.
+BACKOFF_SECONDS = 0.5 * 2**2
 
 
 def test_word_of_success_is_not_believed(stack, trial):
