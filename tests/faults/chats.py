@@ -38,8 +38,8 @@ LONGEST_PAUSE_SECONDS = 0.4
 FIRST_PAUSE_SECONDS = 0.2
 # An answer of ours, between all that two cores do besides.
 MACHINE_SECONDS = 5.0
-# A few seats that are never given back keep the callers out.
-SEATS = 8
+# One more than callers need: those that are never given back keep callers out.
+SEATS = CALLERS + 1
 
 LAYOUT = Layout(
     settings=(
@@ -107,6 +107,7 @@ class Chats:
     def steadily(self) -> Iterator[None]:
         """Ask for the length of a block; it begins when every caller has had an answer."""
         self.stack.key(self.project)
+        until(self._is_answered, what="the first chat is answered")
         threads = [
             threading.Thread(target=self._ask_on, args=(caller,), daemon=True)
             for caller in range(CALLERS)
@@ -180,6 +181,14 @@ class Chats:
         return self.stack.rows(
             "SELECT inference_id, status FROM inference.records WHERE project = %s", self.project
         )
+
+    def _is_answered(self) -> bool:
+        reply = self._ask(0, next(self._numbers))
+        # A new workload is known with the gateway's next snapshot, and a new key too.
+        if reply.status in (401, 404):
+            return False
+        self.replies.append(reply)
+        return reply.is_whole
 
     def _ask_on(self, caller: int) -> None:
         while not self._stopping.wait(0.1):
