@@ -45,7 +45,9 @@ def test_rest_that_the_model_server_asks_for_is_given(stack, trial):
     trial.expect(early == 0, f"{early} calls came before Retry-After was over")
     trial.expect(told == 0, f"{told} errors where there was time to wait")
     trial.expect(len(calls) <= 1.1 * ideal + 10, f"I7: {len(calls)} calls for {ideal} requests")
-    trial.expect(set(chats.codes()) <= {"upstream_unavailable"}, f"errors {dict(chats.codes())}")
+    # Who waited to the end of a rest may have no time left for an answer.
+    fit = {"upstream_unavailable", "upstream_timeout"}
+    trial.expect(set(chats.codes()) <= fit, f"errors {dict(chats.codes())}")
     figures = f"{len(calls)} calls for {ideal} requests, {early} of them in a rest"
     conclude(trial, load, chats, bound, figures)
 
