@@ -282,12 +282,20 @@ def chatting(
             yield load, upstream, chats
 
 
-def over(trial: Trial, load: Load, chats: Chats, bound: Bound) -> float:
-    """The fault of a round has just ended: callers and the spine go on; seconds for the callers."""
+def over(trial: Trial, load: Load, chats: Chats, bound: Bound, *, others: float = 0.0) -> None:
+    """
+    The fault of a round has just ended: until all callers are answered, and the spine goes on.
+
+    Args:
+        trial: Gets the slowest of all as the recovery of the round.
+        load: Of the spine.
+        chats: Of the callers.
+        bound: See `Trial.recovered`.
+        others: Seconds that others took.
+    """
     seconds = chats.answered_after(time.time())
     trial.recovered(load, bound)
-    trial.recoveries.append(seconds)
-    return seconds
+    trial.recoveries[-1] = max(trial.recoveries[-1], seconds, others)
 
 
 def conclude(trial: Trial, load: Load, chats: Chats, bound: Bound, figures: str) -> None:

@@ -40,7 +40,7 @@ def test_model_server_that_hangs_is_left_at_the_deadline(stack, trial):
             over(trial, load, chats, bound)
     slowest = max(reply.seconds for reply in chats.after(warm))
     timeouts = chats.codes()["upstream_timeout"]
-    trial.recoveries.append(slowest)
+    trial.recoveries[-1] = max(trial.recoveries[-1], slowest)
     trial.expect(upstream.departures == hung, f"{upstream.departures} of {hung} calls were left")
     trial.expect(timeouts == hung, f"{timeouts} of {hung} requests were told of their deadline")
     trial.expect(set(chats.codes()) == {"upstream_timeout"}, f"errors {dict(chats.codes())}")

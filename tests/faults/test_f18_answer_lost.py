@@ -46,10 +46,10 @@ def test_lost_answers_cause_no_second_effect(stack, trial):
             create_twice(stack, trial, load, candidates.release_of(workload, model))
             created = time.time()
             candidates.await_start(stack, model, seconds=bound.seconds + 60)
-            trial.recoveries.append(time.time() - created)
+            waited = time.time() - created
             judge(stack, trial, upstream, model)
             candidates.take_back(stack, load, model)
-            over(trial, load, chats, bound)
+            over(trial, load, chats, bound, others=waited)
     lost = upstream.generated.total() - len({c.prompt for c in upstream.calls("complete")})
     trial.expect(lost >= len(models), f"only {lost} answers to chats were lost")
     trial.expect(not chats.codes(), f"errors {dict(chats.codes())}")
