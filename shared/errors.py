@@ -14,6 +14,8 @@ class PerpetuneError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
+    # What a caller is told to wait where nobody knows better; None where a repeat cannot help.
+    usual_retry_seconds: ClassVar[float | None] = None
 
     def __init__(
         self,
@@ -45,6 +47,16 @@ class PerpetuneError(Exception):
                 "param": self.param,
                 "code": self.code,
             }
+        }
+
+    def retry_headers(self) -> dict[str, str]:
+        """When to repeat, in seconds and in OpenAI's milliseconds; empty where that cannot help."""
+        seconds = self.usual_retry_seconds if self.retry_after is None else self.retry_after
+        if seconds is None:
+            return {}
+        return {
+            "retry-after": str(max(1, round(seconds))),
+            "retry-after-ms": str(round(seconds * 1000)),
         }
 
 
@@ -121,6 +133,7 @@ class Unavailable(PerpetuneError):
 
     status = 503
     type = "service_unavailable"
+    usual_retry_seconds = 1.0
 
 
 class Rejected(PerpetuneError):

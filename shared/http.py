@@ -139,11 +139,8 @@ def _is_declared(dependant: Any) -> bool:  # noqa: ANN401 - FastAPI's internal t
 
 
 def _headers(request: Request, error: PerpetuneError) -> dict[str, str]:
-    headers = {"x-request-id": getattr(request.state, "request_id", "")}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
-        headers["retry-after-ms"] = str(round(error.retry_after * 1000))
-    return headers
+    request_id = getattr(request.state, "request_id", "")
+    return {"x-request-id": request_id, **error.retry_headers()}
 
 
 def _answer_ours(request: Request, error: Exception) -> JSONResponse:

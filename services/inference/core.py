@@ -182,11 +182,7 @@ async def _whole(job: Job, run: Run, page: Page) -> Answer:
 
 def _refused(page: Page, error: PerpetuneError) -> Answer:
     page.record_error(error)
-    headers = dict(page.headers)
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
-        headers["retry-after-ms"] = str(round(error.retry_after * 1000))
-    return Answer(error.status, error.body(), headers)
+    return Answer(error.status, error.body(), {**page.headers, **error.retry_headers()})
 
 
 def _heading(job: Job, run: Run) -> Heading:

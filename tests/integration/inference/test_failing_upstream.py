@@ -91,6 +91,14 @@ def test_rest_may_be_asked_for_with_a_date(make_door, upstream):
     assert len(upstream.calls("complete")) == 1
 
 
+@pytest.mark.parametrize("act", [acts.refuse(503), acts.send_raw(b"garbage"), acts.not_found])
+def test_failure_without_a_hint_says_nevertheless_when_to_come_back(make_door, upstream, act):
+    door = make_door()
+    upstream.always(act)
+    answer = door.post(PATH, _chat())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
 def test_rest_beyond_the_deadline_is_answered_at_once(make_door, upstream):
     door = make_door()
     upstream.once(acts.refuse(503, retry_after=60))
