@@ -139,8 +139,8 @@ class Attempts:
                     )
                     return await _begun(_watched(pieces, call), call)
             except Unavailable as error:
-                # Said by the model itself, it has ended the call already, with the rest it wants.
-                call.end(Ending.FAILED)
+                # What the model said itself has ended the call already; this is the deadline.
+                call.end(Ending.LATE)
                 failures += 1
                 go = await self._next(served.model, failures, error, deadline)
             except Invalid:

@@ -86,7 +86,7 @@ class Breakers:
             standing.repetitions += 1
         else:
             standing.tokens = self._budget.earn(standing.tokens)
-        return Call(lambda ending, rest: self._settle(model, go.epoch, ending, rest))
+        return Call(lambda ending, rest: self._settle(model, go, ending, rest))
 
     def may_repeat(self, model: str) -> bool:
         """Take a repetition from the budget, unless it is used up or the model is left alone."""
@@ -104,11 +104,11 @@ class Breakers:
     def _standing(self, model: str) -> Standing:
         return self._standings.setdefault(model, Standing(float(self._budget.floor)))
 
-    def _settle(self, model: str, epoch: int, ending: Ending, retry_after: float | None) -> None:
+    def _settle(self, model: str, go: Go, ending: Ending, retry_after: float | None) -> None:
         standing, now = self._standing(model), self._clock()
         was_open = standing.is_open
         standing.state = self._breaker.settle(
-            standing.state, epoch, ending, now=now, retry_after=retry_after
+            standing.state, go, ending, now=now, retry_after=retry_after
         )
         if standing.is_open != was_open:
             _log.warning("breaker_changed", model=model, is_open=standing.is_open)

@@ -17,6 +17,8 @@ class Ending(Enum):
 
     ANSWERED = "answered"
     FAILED = "failed"
+    # Nothing was heard of it before its deadline.
+    LATE = "late"
     # Given up by our side: the client went away, or another choice of its request failed.
     ABANDONED = "abandoned"
 
@@ -28,7 +30,7 @@ class Closed:
 
     Attributes:
         epoch: Counts changes of state; a call carries the one it began in.
-        failures: Calls that failed since the last that was answered.
+        failures: Failures one after the other since the last answer.
         rest_until: Nobody calls before, because the model asked for it.
     """
 
@@ -60,9 +62,10 @@ State = Closed | Open | HalfOpen
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The call goes through; *epoch* comes back with its ending."""
+    """The call goes through; this comes back with its ending, to say what it began in."""
 
     epoch: int
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Breaker:
         match state:
             case Closed():
                 wait = state.rest_until - now
-                return state, Rest(wait) if wait > 0 else Go(state.epoch)
+                return state, Rest(wait) if wait > 0 else Go(state.epoch, state.failures)
             case Open():
                 wait = state.until - now
             case HalfOpen():
@@ -111,43 +114,46 @@ class Breaker:
         return HalfOpen(state.epoch, now + state.pause, state.pause), Go(state.epoch)
 
     def settle(
-        self, state: State, epoch: int, ending: Ending, *, now: float, retry_after: float | None
+        self, state: State, go: Go, ending: Ending, *, now: float, retry_after: float | None
     ) -> State:
         """
         The state after a call ended.
 
         Args:
             state: As it is now.
-            epoch: Of the state in which the call began.
+            go: With which the call began.
             ending: What became of the call.
             now: The time.
             retry_after: Seconds without calls that the model asked for, with a failure.
         """
         rest = min(retry_after or 0.0, self.longest_rest_seconds)
         match state:
-            case Closed(epoch=current) if epoch == current:
-                return self._after(state, ending, now, rest)
-            case HalfOpen(epoch=current) if epoch == current:
+            case Closed(epoch=current) if go.epoch == current:
+                return self._after(state, go, ending, now, rest)
+            case HalfOpen(epoch=current) if go.epoch == current:
                 return self._after_trial(state, ending, now, rest)
         return state
 
-    def _after(self, state: Closed, ending: Ending, now: float, rest: float) -> State:
-        match ending:
-            case Ending.ANSWERED:
-                return replace(state, failures=0)
-            case Ending.FAILED if state.failures + 1 >= self.failures:
-                return self._open(state.epoch + 1, self.pause_seconds, rest, now)
-            case Ending.FAILED:
-                rest_until = max(state.rest_until, now + rest) if rest else state.rest_until
-                return replace(state, failures=state.failures + 1, rest_until=rest_until)
-            case Ending.ABANDONED:
-                return state
+    def _after(self, state: Closed, go: Go, ending: Ending, now: float, rest: float) -> State:
+        if ending is Ending.ANSWERED:
+            return replace(state, failures=0)
+        if ending is Ending.ABANDONED:
+            return state
+        # What was under way when another call failed may have failed of the same: a process that
+        # dies takes many with it, and is back for their repetitions. Those who waited until their
+        # deadline have none.
+        is_another = ending is Ending.LATE or go.failures >= state.failures
+        failures = state.failures + is_another
+        if failures >= self.failures:
+            return self._open(state.epoch + 1, self.pause_seconds, rest, now)
+        rest_until = max(state.rest_until, now + rest) if rest else state.rest_until
+        return replace(state, failures=failures, rest_until=rest_until)
 
     def _after_trial(self, state: HalfOpen, ending: Ending, now: float, rest: float) -> State:
         match ending:
             case Ending.ANSWERED:
                 return Closed(state.epoch + 1)
-            case Ending.FAILED:
+            case Ending.FAILED | Ending.LATE:
                 pause = min(2 * state.pause, self.longest_pause_seconds)
                 return self._open(state.epoch + 1, pause, rest, now)
             case Ending.ABANDONED:

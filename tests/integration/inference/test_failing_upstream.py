@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -331,6 +332,35 @@ def test_answer_that_was_lost_is_asked_for_again(make_door, upstream):
     assert list(upstream.generated.values()) == [2]
     (line,) = door.world.await_lines(1)
     assert line.record.status == "ok"
+
+
+@pytest.mark.parametrize("act", [acts.lose_answer, acts.refuse(503)])
+def test_many_calls_that_end_together_do_not_open_the_breaker(make_door, upstream, act):
+    """A process that dies takes all its calls with it; they are repeated and answered."""
+    door = make_door(breaker_pause_seconds=30, breaker_longest_pause_seconds=30)
+    door.post(PATH, _chat())
+    together = threading.Barrier(8, timeout=20)
+
+    def end_together(exchange):
+        together.wait()
+        act(exchange)
+
+    upstream.once(*[end_together] * 8)
+    assert {answer.status_code for answer in _ask(door, 8)} == {200}
+    assert len(upstream.calls("complete")) == 17
+
+
+def test_many_calls_that_wait_in_vain_open_the_breaker(make_door, upstream):
+    door = make_door(
+        total_seconds=1,
+        attempt_seconds=1,
+        breaker_pause_seconds=30,
+        breaker_longest_pause_seconds=30,
+    )
+    door.post(PATH, _chat())
+    upstream.always(acts.hang)
+    assert {answer.json()["error"]["code"] for answer in _ask(door, 6)} == {"upstream_timeout"}
+    assert door.post(PATH, _chat()).json()["error"]["code"] == "model_paused"
 
 
 def test_load_whose_answer_was_lost_makes_no_second_resident(make_door, upstream):

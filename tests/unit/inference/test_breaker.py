@@ -21,25 +21,41 @@ from services.inference.domain.breaker import (
 )
 
 RULES = Breaker(failures=3, pause_seconds=1.0, longest_pause_seconds=4.0, longest_rest_seconds=60.0)
-ANSWERED, FAILED, ABANDONED = Ending.ANSWERED, Ending.FAILED, Ending.ABANDONED
+ANSWERED, FAILED, LATE, ABANDONED = Ending
 
 
-def _after(state, ending, *, epoch=None, now=10.0, retry_after=None):
-    return RULES.settle(
-        state, state.epoch if epoch is None else epoch, ending, now=now, retry_after=retry_after
-    )
+def _after(state, ending, *, go=None, now=10.0, retry_after=None):
+    """After a call that began in this very state, unless *go* says otherwise."""
+    go = go or Go(state.epoch, getattr(state, "failures", 0))
+    return RULES.settle(state, go, ending, now=now, retry_after=retry_after)
 
 
 def test_closed_breaker_lets_everybody_through():
-    assert RULES.admit(Closed(7), 10.0) == (Closed(7), Go(7))
+    assert RULES.admit(Closed(7, 2), 10.0) == (Closed(7, 2), Go(7, 2))
 
 
-def test_so_many_failures_in_a_row_open_it():
+@pytest.mark.parametrize("ending", [FAILED, LATE])
+def test_so_many_failures_in_a_row_open_it(ending):
     state = Closed(7)
     for failures in (1, 2):
-        state = _after(state, FAILED)
+        state = _after(state, ending)
         assert state == Closed(7, failures)
-    assert _after(state, FAILED) == Open(8, until=11.0, pause=1.0)
+    assert _after(state, ending) == Open(8, until=11.0, pause=1.0)
+
+
+def test_calls_that_fail_together_are_one_failure():
+    state = Closed(7)
+    for _ in range(9):
+        state = _after(state, FAILED, go=Go(7, 0), retry_after=1.0)
+    assert state == Closed(7, failures=1, rest_until=11.0)
+    assert _after(state, FAILED, go=Go(7, 1)) == Closed(7, failures=2, rest_until=11.0)
+
+
+def test_calls_that_wait_in_vain_together_each_count():
+    state = Closed(7)
+    for _ in range(3):
+        state = _after(state, LATE, go=Go(7, 0))
+    assert state == Open(8, until=11.0, pause=1.0)
 
 
 def test_an_answer_ends_the_row():
@@ -70,10 +86,11 @@ def test_a_trial_that_is_answered_closes_it():
     assert _after(HalfOpen(8, retrial=12.0, pause=1.0), ANSWERED) == Closed(9)
 
 
-def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_a_ceiling():
+@pytest.mark.parametrize("ending", [FAILED, LATE])
+def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_a_ceiling(ending):
     state = HalfOpen(8, retrial=12.0, pause=1.0)
     for epoch, pause in ((9, 2.0), (10, 4.0), (11, 4.0)):
-        opened = _after(state, FAILED)
+        opened = _after(state, ending)
         assert opened == Open(epoch, until=10.0 + pause, pause=pause)
         state = HalfOpen(opened.epoch, retrial=0.0, pause=opened.pause)
 
@@ -86,7 +103,7 @@ def test_a_trial_that_is_given_up_makes_room_for_the_next():
 @pytest.mark.parametrize("ending", list(Ending))
 @pytest.mark.parametrize("state", [Closed(9), Open(9, 11.0, 1.0), HalfOpen(9, 12.0, 1.0)])
 def test_a_call_of_an_earlier_state_changes_nothing(state, ending):
-    assert _after(state, ending, epoch=8, retry_after=5.0) == state
+    assert _after(state, ending, go=Go(8), retry_after=5.0) == state
 
 
 @pytest.mark.parametrize("ending", list(Ending))
@@ -98,7 +115,7 @@ def test_nothing_that_ends_can_close_an_open_breaker(ending):
 def test_rest_that_was_asked_for_is_kept_by_all():
     state = _after(Closed(7), FAILED, retry_after=2.0)
     assert RULES.admit(state, 11.5) == (state, Rest(0.5))
-    assert RULES.admit(state, 12.0)[1] == Go(7)
+    assert RULES.admit(state, 12.0)[1] == Go(7, 1)
 
 
 def test_the_longer_of_two_rests_is_kept():
@@ -134,7 +151,7 @@ class Lived(RuleBasedStateMachine):
         match verdict:
             case Go(epoch):
                 assert epoch == self.state.epoch
-                self.under_way.append(epoch)
+                self.under_way.append(verdict)
                 assert isinstance(self.state, HalfOpen) != isinstance(before, Closed)
             case Refused(seconds) | Rest(seconds):
                 assert 0 < seconds <= RULES.longest_rest_seconds + 1e-9
@@ -149,19 +166,19 @@ class Lived(RuleBasedStateMachine):
         retry_after=st.none() | st.floats(0, 1e6),
     )
     def end(self, pick, ending, retry_after):
-        epoch = self.under_way.pop(pick % len(self.under_way))
+        go = self.under_way.pop(pick % len(self.under_way))
         before = self.state
-        self.state = RULES.settle(before, epoch, ending, now=self.now, retry_after=retry_after)
+        self.state = RULES.settle(before, go, ending, now=self.now, retry_after=retry_after)
         if isinstance(before, Closed) and isinstance(self.state, Open):
             assert before.failures + 1 == RULES.failures
         if isinstance(self.state, Closed) and not isinstance(before, Closed):
             assert (ending, isinstance(before, HalfOpen)) == (ANSWERED, True)
-        if epoch != before.epoch:
+        if go.epoch != before.epoch:
             assert self.state == before
 
     @invariant()
     def epochs_grow_and_pauses_are_bounded(self):
-        assert all(epoch <= self.state.epoch for epoch in self.under_way)
+        assert all(go.epoch <= self.state.epoch for go in self.under_way)
         if isinstance(self.state, Closed):
             assert self.state.failures < RULES.failures
         else:
@@ -233,10 +250,9 @@ def test_only_the_first_ending_of_a_call_counts():
 
 def test_nothing_is_repeated_at_a_model_that_is_left_alone():
     breakers = Breakers(RULES, RetryBudget(0.1, 9), clock=Hands())
-    go = breakers.admit("m")
     for _ in range(3):
         assert breakers.may_repeat("m")
-        breakers.begin("m", go, is_repetition=True).end(FAILED)
+        breakers.begin("m", breakers.admit("m"), is_repetition=True).end(FAILED)
     assert not breakers.may_repeat("m")
     [(_, standing)] = breakers.standings()
     assert (standing.calls, standing.repetitions) == (3, 3)
