@@ -64,7 +64,7 @@ def test_clock_of_one_process_wrong(stack: Stack, trial: Trial, clocks: dict[str
     lateness = []
     with trial.load() as load:
         for number in trial.rounds():
-            clock = clocks[VICTIMS[number % len(VICTIMS)]]
+            clock = clocks[trial.in_turn(VICTIMS, number)]
             for offset in trial.chance.sample(OFFSETS, k=2):
                 set_clock(clock, offset)
                 lateness.append(ring_in_time(stack, load, bound))
