@@ -315,7 +315,7 @@ class Stack:
             "SELECT DISTINCT by FROM faults.effects WHERE at > to_timestamp(%s)", since
         )
         return {self.pid(name) for name in self.names(role)} <= {
-            _group_of(int(by)) for (by,) in rows
+            group_of(int(by)) for (by,) in rows
         }
 
     def logs(self) -> str:
@@ -401,7 +401,7 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def _group_of(pid: int) -> int:
+def group_of(pid: int) -> int:
     """Of a process of ours and its children; 0 for one that has ended."""
     try:
         return os.getpgid(pid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from infra.local.settings import free_port
 from tests.faults.doors import Doors, asked, further_gateway, status_of
 from tests.faults.earlier_release import checked_out, of_release
 from tests.faults.load import Load
-from tests.faults.stack import RESTART_SECONDS, Layout, Stack, until
+from tests.faults.stack import RESTART_SECONDS, Layout, Stack, group_of, until
 from tests.faults.trial import Bound, Trial
 
 FAULT = "F-29"
@@ -146,13 +145,6 @@ def effects_since(stack: Stack, name: str, instant: float) -> int:
         "SELECT by, count(*) FROM faults.effects WHERE at > to_timestamp(%s) GROUP BY by", instant
     )
     return sum(count for by, count in counts if group_of(int(by)) == main)
-
-
-def group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
 
 
 def keys_fit_both_doors(doors: Doors, trial: Trial, project: str) -> None:
