@@ -82,8 +82,8 @@ def render(
         "# Faults",
         "",
         (
-            f"{selection}. Seed {seed}; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; "
-            f"{_machine()}."
+            f"{selection}. Seed {seed}; commit {_commit()}; "
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}."
         ),
         (
             f"{len(ran)} trials, {sum(r.rounds for r in ran)} rounds, "
