@@ -66,11 +66,12 @@ class Sealer:
         Returns:
             How many entries were sealed.
         """
+        # Should the round break off, the next one looks at all of them again: who knows which
+        # database it was that came back.
+        behind, self._behind = self._behind, None
         with self._units.open(Context.root(Project(""), _ACTOR)) as uow:
-            projects = set(logs.list_projects(uow.session, with_news=self._behind is not None))
-        projects |= self._behind or set()
-        # Should the round break off, the next one looks at all of them again.
-        self._behind = None
+            projects = set(logs.list_projects(uow.session, with_news=behind is not None))
+        projects |= behind or set()
         sealed = {project: self._sealed(project) for project in sorted(projects)}
         self._behind = {project for project, count in sealed.items() if count != 0}
         return sum(count or 0 for count in sealed.values())

@@ -82,6 +82,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         seed=session.config.stash[SEED],
         seconds=time.monotonic() - session.config.stash[BEGAN],
         settings=SCALED,
+        is_full=is_full(),
     )
     Path(target).write_text(page)
     report.save(results, Path("build") / f"{Path(target).stem.lower()}.jsonl")

@@ -66,16 +66,25 @@ class Result:
 
 
 def render(
-    results: Sequence[Result], *, seed: int, seconds: float, settings: dict[str, object]
+    results: Sequence[Result],
+    *,
+    seed: int,
+    seconds: float,
+    settings: dict[str, object],
+    is_full: bool,
 ) -> str:
     """The report in Markdown."""
+    selection = "All rounds" if is_full else "Short selection: each fault once, late ones noted"
     ours = sorted((r for r in results if not r.is_control), key=lambda r: (r.fault, r.title))
     control = sorted((r for r in results if r.is_control), key=lambda r: (r.fault, r.title))
     ran = [r for r in ours if not r.skip_reason]
     lines = [
         "# Faults",
         "",
-        f"Seed {seed}; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}.",
+        (
+            f"{selection}. Seed {seed}; commit {_commit()}; "
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}."
+        ),
         (
             f"{len(ran)} trials, {sum(r.rounds for r in ran)} rounds, "
             f"{sum(r.accepted for r in ran)} accepted commands in {seconds / 60:.1f} minutes: "

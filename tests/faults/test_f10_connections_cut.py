@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 
-from tests.faults.load import Load
+from tests.faults.load import Load, Rates
 from tests.faults.stack import Stack, until
 from tests.faults.trial import bound_of_worker
 
 FAULT = "F-10"
 
+# Long enough to be cut in the middle, few enough to leave the workers half idle.
+LONG_TASKS = Rates(probes=4.0, phased=0.6)
 BURST = 10
 
 
@@ -23,7 +25,7 @@ def test_cut_connections_make_no_two_completions_and_no_deaf_worker(stack, trial
     bound = bound_of_worker(stack.settings)
     exits = stack.exits("worker")
     cut = 0
-    with trial.load(hold_seconds=0.4) as load:
+    with trial.load(LONG_TASKS, hold_seconds=0.2) as load:
         for _ in trial.rounds():
             trial.pause(0.5, 1.5)
             cut += stack.bus.client_kill_filter(_type="normal", skipme=True)

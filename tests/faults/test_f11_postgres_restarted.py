@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import urllib.error
@@ -37,6 +38,8 @@ def test_restarted_postgres_loses_and_doubles_nothing(stack, trial):
             stack.restart_postgres(down_seconds=away[-1])
             back = time.time()
             trial.recovered(load, bound, cut_off=stack.layout.workers)
+            # It may not have been asked yet.
+            until(lambda: load.api_after(back) < math.inf, what="the API is back")  # noqa: B023
             api_back.append(load.api_after(back))
     again = settings.database_connect_seconds + settings.database_pool_seconds
     trial.expect_timely(

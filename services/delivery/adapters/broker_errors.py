@@ -19,7 +19,8 @@ def mapped_broker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (BatchPublishError, OperationalError, RedisError, OSError) as error:
+    # A ValueError is what redis-py makes of bytes that are no answer: the way here spoilt them.
+    except (BatchPublishError, OperationalError, RedisError, OSError, ValueError) as error:
         raise Unavailable(
             f"The bus does not take messages ({type(error).__name__}: {error}); "
             "deliveries wait in Postgres. Check PERPETUNE_BUS_URL and the server behind it.",

@@ -20,7 +20,7 @@ from shared.audit.checkpoint import Checkpoint
 from shared.audit.note import Signer
 from shared.audit.sealing import Sealer
 from shared.audit.witness import Witness, notes_in
-from shared.errors import Corrupt
+from shared.errors import Corrupt, Unavailable
 
 _PROCESS = Path(__file__).with_name("killed_sealer.py")
 _ROOT = Path(__file__).parents[3]
@@ -248,6 +248,23 @@ def test_a_log_that_is_refused_does_not_hold_up_the_others(log):
         log.write(2, project)
     assert log.seal() == 2
     _assert_whole(log, "b")
+
+
+def test_a_database_that_was_away_is_looked_at_anew(log):
+    """Guarantee: a restored backup is reported even if nobody writes to it any more."""
+    log.write(3)
+    sealer = log.sealer()
+    while sealer.seal_all():
+        pass
+    log.forge(
+        "DELETE FROM spine.audit_checkpoints",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE usename = 'spine' AND datname = current_database()",
+    )
+    with pytest.raises(Unavailable):
+        sealer.seal_all()
+    sealer.seal_all()
+    assert "restored from a backup" in sealer._refused["a"]
 
 
 def test_another_key_does_not_go_on_with_the_log(log):

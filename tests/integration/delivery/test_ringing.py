@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 from collections import Counter
 
@@ -127,6 +128,27 @@ def test_a_bus_that_is_away_leaves_the_rows_due(bench):
             ring_due(bench.spine, half, bench.settings)
     assert bench.rows("SELECT rings, rung_at FROM spine.deliveries") == [(0, None)]
     assert _ring(bench) == [delivery]
+
+
+class _Spoilt(socketserver.StreamRequestHandler):
+    """Answers with a number that is none, as a network does that changes a byte."""
+
+    def handle(self) -> None:
+        while self.rfile.readline():
+            self.wfile.write(b":x\r\n")
+
+
+def test_spoilt_answers_of_the_bus_are_a_bus_that_is_away(bench):
+    """Guarantee: bytes that are no answer end no process, and no row is taken for rung."""
+    bench.deliver()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Spoilt) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        spoilt = bench.settings.model_copy(update={"bus_url": url})
+        with pytest.raises(Unavailable):
+            ring_due(bench.spine, make_bell(spoilt), spoilt)
+        server.shutdown()
+    assert bench.rows("SELECT rings, rung_at FROM spine.deliveries") == [(0, None)]
 
 
 def test_a_queue_that_nobody_serves_is_not_rung_again_and_again(bench):
