@@ -44,16 +44,32 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"faults: {'full' if is_full() else 'short'}, FAULTS_SEED={config.stash[SEED]}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Equal layouts follow each other, in the order of the fault table; all get their time."""
     here = Path(__file__).parent
-    ours = [item for item in items if item.path.is_relative_to(here)]
+    found = [item for item in items if item.path.is_relative_to(here)]
+    ours = found if is_full() else once_each(found)
+    if left_out := [item for item in found if item not in ours]:
+        config.hook.pytest_deselected(items=left_out)
     for item in ours:
         item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(900))
     ours.sort(key=lambda item: (str(_layout(item)), item.path.name))
-    items[:] = [item for item in items if item not in ours] + ours
+    items[:] = [item for item in items if item not in found] + ours
+
+
+def once_each(found: list[pytest.Item]) -> list[pytest.Item]:
+    """
+    The short selection: one test of each module, none of those that only all rounds can judge.
+
+    Where one module alone was asked for, all of its tests.
+    """
+    if len({item.path for item in found}) < 2:
+        return found
+    in_order = sorted(found, key=lambda item: (item.path, item.location[1] or 0, item.name))
+    first = {item.path: item for item in reversed(in_order)}
+    return [item for item in first.values() if not item.get_closest_marker("all_rounds")]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,8 @@ from tests.faults.stack import Layout, Stack, until
 from tests.faults.trial import bound_of_worker
 
 FAULT = "control"
+# What one fault happens to lose shows nothing.
+pytestmark = pytest.mark.all_rounds
 LAYOUT = Layout(workers=0, deliveries=0, holders=0, has_gateway=False, plain_workers=2)
 
 # Tasks a second: twice our own load, half of what the workers can do.
@@ -67,8 +69,6 @@ def test_measure_what_plain_celery_loses(
     Guarantee: none. Lost is what the broker took and nobody did, once all workers have had nothing
     to do for a visibility timeout and the broker's own sweep.
     """
-    if not trial.is_full:
-        pytest.skip("what one fault happens to lose shows nothing; FAULTS=full measures it")
     load = PlainLoad(stack, make_celery(stack.settings), trial.chance, RATE)
     rounds = 0
     with load.running():

@@ -21,6 +21,8 @@ NO_HOST = why_not()
 THERE = ("worker-1", "worker-2", "delivery-1", "holder-1")
 LAYOUT = Layout() if NO_HOST else Layout(wrapped=tuple((name, HOST.prefix) for name in THERE))
 
+pytestmark = pytest.mark.all_rounds
+
 
 @pytest.fixture(scope="module")
 def stack(stacks):

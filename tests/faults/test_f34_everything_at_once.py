@@ -26,7 +26,7 @@ SHORT_SECONDS = 15.0
 # From one fault of a bystander to its next; with three of them every other second has a new one.
 PAUSE_SECONDS = (1.0, 6.0)
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.soak, pytest.mark.all_rounds, pytest.mark.timeout(1500)]
 
 WEATHERS = (
     Weather(delay_seconds=0.2),
