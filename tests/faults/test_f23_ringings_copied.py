@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 from tests.faults.courier import BY_COURIER, Courier, Manner
 from tests.faults.load import Rates
@@ -32,11 +33,12 @@ def test_copied_ringings_have_one_effect_each(stack, trial):
     )
     courier = Courier(stack, trial.chance)
     with courier.on_duty():
-        with trial.load(RATES) as load:
-            for _ in trial.rounds():
-                with courier.carrying(Manner(thrice)):
+        with courier.carrying(Manner(thrice)):
+            with trial.load(RATES) as load:
+                for _ in trial.rounds():
                     trial.pause(2.0, 4.0)
                     trial.recovered(load, bound)
+            time.sleep(LATEST_SECONDS)  # until the last copies are handed over as well
         # A copy may begin what is in hand between its phases, so it may ask the shop again.
         load.cut_off += courier.handed["feedback"] - courier.fetched["feedback"]
         fetched, handed = courier.fetched.total(), courier.handed.total()
