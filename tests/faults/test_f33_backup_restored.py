@@ -45,11 +45,11 @@ def test_a_restored_backup_is_noticed(stack, trial, tmp_path):
             until(lambda: witnessed(stack, project) == signed, what="the witness is ahead")  # noqa: B023
             restore()
         back = time.time()
-        append(stack, project, 1)
         until(lambda: is_refused(stack, project), what="sealing stops")  # noqa: B023
         trial.recoveries.append(time.time() - back)
         verdict = verify(stack, project, tmp_path / "export")
         trial.expect(not verdict["ok"], "verification against the witness found nothing")
+        append(stack, project, 1)
         append(stack, load.projects[0], 1)
         until(lambda: is_sealed(stack, load.projects[0]), what="other logs are sealed")
         trial.expect(not is_sealed(stack, project), "the forked log was extended")
