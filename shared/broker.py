@@ -29,6 +29,10 @@ FURTHER = "further_deliveries"
 # Enough to make a message's own cost small; a killed worker makes so many wait.
 MOST_RUNG_TOGETHER = 16
 
+# kombu keeps a list for each of these and fetches from the first that holds something, over all
+# queues. Workers of 0.1.0 do so too: it is kombu's default.
+PRIORITIES = (0, 3, 6, 9)
+
 _EXCHANGE = Exchange("tasks", type="direct")
 
 
@@ -37,6 +41,15 @@ def make_celery(settings: CoreSettings) -> Celery:
     app = Celery("perpetune", broker=settings.bus_url)
     app.conf.update(celery_settings(settings))
     return app
+
+
+def lists_of(queue: str) -> list[str]:
+    """
+    Names of the lists in which kombu keeps a queue, without the prefix, by priority.
+
+    Source: kombu 5.7.0, `kombu.transport.redis.Channel._q_for_pri`.
+    """
+    return [f"{queue}\x06\x16{priority}" if priority else queue for priority in PRIORITIES]
 
 
 def celery_settings(settings: CoreSettings) -> dict[str, Any]:
@@ -69,6 +82,7 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
             "retry_on_timeout": False,
             # Another application on the same Redis must not share our unacked set.
             "global_keyprefix": settings.broker_prefix,
+            "priority_steps": list(PRIORITIES),
             # Publishes to a lost binding land here instead of vanishing.
             "deadletter_queue": "dead",
         },

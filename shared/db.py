@@ -56,6 +56,8 @@ def make_engine(url: str, settings: CoreSettings, *, pool: int | None = None) ->
         # The server's end of a cut connection holds locks, and a place, until it notices.
         f"-c tcp_user_timeout={1000 * silence} -c tcp_keepalives_idle={keepalive} "
         f"-c tcp_keepalives_interval={keepalive} "
+        # Statements are short. A backlog makes some look costly, and compiling them is what costs.
+        "-c jit=off "
         "-c timezone=UTC"
     )
     engine = create_engine(

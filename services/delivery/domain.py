@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.cursor import Cursor
@@ -15,6 +15,9 @@ _QUEUE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 # Of a queue under load, so that as many worker processes find one each.
 _MESSAGES_AT_LEAST = 8
+
+# The last turns of the first three ranks; the bus has four.
+_TURNS = (1, 4, 16)
 
 InFlight = Mapping[tuple[str, str], int]
 """Deliveries rung and not finished, by (queue, project)."""
@@ -27,6 +30,7 @@ class Due:
 
     Attributes:
         rings: How often it was rung before.
+        turn: 1 when its project has nothing else in flight in its queue, 2 for the next, and so on.
     """
 
     id: str
@@ -34,6 +38,7 @@ class Due:
     project: str
     task: str
     rings: int = 0
+    turn: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +106,28 @@ def choose_fairly(due: Sequence[Due], in_flight: InFlight, places: Mapping[str, 
         places: Free places per queue.
 
     Returns:
-        Those to ring, in the order of ringing.
+        Those to ring, in the order of ringing, with their turns.
     """
     turns: defaultdict[tuple[str, str], int] = defaultdict(int, in_flight)
-    ranked: defaultdict[str, list[tuple[int, Due]]] = defaultdict(list)
+    ranked: defaultdict[str, list[Due]] = defaultdict(list)
     for one in due:
         turns[one.queue, one.project] += 1
-        ranked[one.queue].append((turns[one.queue, one.project], one))
+        ranked[one.queue].append(replace(one, turn=turns[one.queue, one.project]))
     return [
         one
         for queue, candidates in ranked.items()
-        for _turn, one in sorted(candidates, key=lambda pair: pair[0])[: places.get(queue, 0)]
+        for one in sorted(candidates, key=lambda due: due.turn)[: places.get(queue, 0)]
     ]
+
+
+def rank_of(turn: int) -> int:
+    """
+    How far behind a message stands in the bus, from 0 to 3, by the turn of its first delivery.
+
+    A window full of one project's messages lies before the workers; another's first has to pass
+    it, and its second only what is no project's first.
+    """
+    return sum(turn > most for most in _TURNS)
 
 
 def share_out(

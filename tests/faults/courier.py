@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from shared.broker import ROOM_QUEUES
+from shared.broker import ROOM_QUEUES, lists_of
 from tests.faults.stack import Layout, Stack
 
 _PREFIX = "perpetune:courier:"
@@ -117,10 +117,11 @@ class Courier:
         gathered: list[tuple[str, bytes]] = []
         deadline = time.monotonic() + manner.gather_seconds
         while True:
-            keys = [f"{prefix}{queue}" for queue in self._open_queues()]
+            lists = {name: queue for queue in self._open_queues() for name in lists_of(queue)}
+            keys = [f"{prefix}{name}" for name in lists]
             found = self.stack.bus.brpop(keys, timeout=_LOOK_SECONDS) if keys else None
             if found:
-                queue = found[0].decode().removeprefix(prefix)
+                queue = lists[found[0].decode().removeprefix(prefix)]
                 self.fetched[queue] += 1
                 gathered.append((queue, found[1]))
             if len(gathered) >= manner.shuffled or time.monotonic() >= deadline:

@@ -11,7 +11,7 @@ import openai
 from openai.types.fine_tuning import FineTuningJob
 
 from infra.local.processes import ProcessSpec
-from shared.broker import ROOM_QUEUES
+from shared.broker import ROOM_QUEUES, lists_of
 from shared.ids import uuid7
 from tests.faults.doors import asked, status_of
 from tests.faults.load import BASE, Load, Rates
@@ -112,7 +112,8 @@ def keep_stopped(stack: Stack, trial: Trial, began: float) -> None:
     seconds = STOPPED_SECONDS if trial.is_full else SHORT_SECONDS
     longest = 0
     while time.time() < began + seconds or longest == 0:
-        length = int(stack.bus.llen(f"{stack.settings.broker_prefix}{STOPPED}"))
+        prefix = stack.settings.broker_prefix
+        length = sum(int(stack.bus.llen(f"{prefix}{name}")) for name in lists_of(STOPPED))
         longest = max(longest, length)
         time.sleep(0.2)
     window = stack.settings.ring_window

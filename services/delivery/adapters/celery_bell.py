@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from celery import Celery
 from redis import Redis
 
 from services.delivery.adapters.broker_errors import mapped_broker_errors
-from services.delivery.domain import BusState, Due
-from shared.broker import FURTHER
+from services.delivery.domain import BusState, Due, rank_of
+from shared.broker import FURTHER, PRIORITIES, lists_of
 
 
 class CeleryBell:
@@ -41,18 +42,22 @@ class CeleryBell:
                     headers={FURTHER: [due.id for due in further]} if further else None,
                     queue=first.queue,
                     producer=producer,
+                    priority=PRIORITIES[rank_of(first.turn)],
                     # A failed publish is not repeated here: the rows stay due.
                     retry=False,
                 )
 
     def look(self, queues: Sequence[str]) -> BusState:
+        names = [(queue, name) for queue in queues for name in lists_of(queue)]
         with mapped_broker_errors(), self._redis.pipeline(transaction=False) as pipeline:
             pipeline.exists(self._mark)
-            for queue in queues:
-                # kombu keeps a queue without priorities in a list of its name.
-                pipeline.llen(f"{self._prefix}{queue}")
+            for _queue, name in names:
+                pipeline.llen(f"{self._prefix}{name}")
             is_marked, *lengths = pipeline.execute()
-        return BusState(not is_marked, dict(zip(queues, lengths, strict=True)))
+        waiting: Counter[str] = Counter()
+        for (queue, _name), length in zip(names, lengths, strict=True):
+            waiting[queue] += length
+        return BusState(not is_marked, waiting)
 
     def mark_memory(self) -> None:
         with mapped_broker_errors():

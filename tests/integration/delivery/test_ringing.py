@@ -47,6 +47,15 @@ def test_a_row_that_is_due_later_is_not_rung(bench):
     assert _ring(bench) == []
 
 
+def test_the_message_of_a_quiet_project_passes_those_of_a_noisy_one(bench):
+    noisy = [bench.deliver(project="a") for _ in range(5)]
+    ring_due(bench.spine, bench.bell, bench.settings)
+    quiet = bench.deliver(project="b")
+    ring_due(bench.spine, bench.bell, bench.settings)
+    assert bench.bell.look(["drift", "feedback"]).waiting == {"drift": 6, "feedback": 0}
+    assert _rung(bench) == [noisy[0], quiet, *noisy[1:]]
+
+
 def test_of_a_lane_only_the_oldest_unfinished_is_rung(bench):
     first, second, third = (bench.deliver(lane="lane", subject=f"wl_{n}") for n in range(3))
     elsewhere = bench.deliver(project="b", lane="lane")

@@ -15,6 +15,7 @@ from services.delivery.domain import (
     free_places,
     full_queue_name,
     plan_push,
+    rank_of,
     share_out,
 )
 from shared.cursor import Cursor
@@ -40,6 +41,15 @@ def test_places_are_filled_and_no_project_gets_ahead(due, flying, window):
     for project in got:
         mine = [one.id for one in chosen if one.project == project]
         assert mine == [f"{project}{n}" for n in range(len(mine))]
+
+
+def test_the_first_of_a_project_ranks_before_the_second_of_another():
+    in_flight = {("q", "a"): 16}
+    a, b, c = (Due(project, "q", project, "q.t") for project in "abc")
+    chosen = choose_fairly([a, b, b, c], in_flight, {"q": 4})
+    assert [(one.project, one.turn) for one in chosen] == [("b", 1), ("c", 1), ("b", 2), ("a", 17)]
+    assert [rank_of(one.turn) for one in chosen] == [0, 0, 1, 3]
+    assert [rank_of(turn) for turn in (4, 5, 16)] == [1, 2, 2]
 
 
 def test_what_nobody_fetches_takes_up_the_window():
