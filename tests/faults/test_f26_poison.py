@@ -62,21 +62,21 @@ def test_poisoned_rows_become_dead_letters(stack, trial):
     Guarantee: each becomes a dead letter that says why, and no healthy one does.
     """
     bound = bound_of_poison(stack)
-    before, planted = stack.exits("worker"), 0
+    before, rows = stack.exits("worker"), dict[str, str]()
     with trial.load() as load:
         for _ in trial.rounds():
-            rows = plant_unreadable(stack, "drift.probe") | plant_unknown(stack)
-            planted += len(rows)
+            trial.pause()
+            rows |= plant_unreadable(stack, "drift.probe") | plant_unknown(stack)
             trial.recovered(load, bound)
-            until(
-                lambda ids=rows: len(letters(stack, ids)) == len(ids),
-                what="all poisoned rows are dead letters",
-                seconds=60,
-            )
-            for delivery, reason in letters(stack, rows).items():
-                trial.expect(rows[delivery] in reason, f"the reason says: {reason}")
-            trial.expect(buried(stack, rows) == len(rows), "the audit log misses a burial")
-    trial.note(f"{planted} poisoned rows; {stack.exits('worker') - before} workers ended")
+        until(
+            lambda: len(letters(stack, rows)) == len(rows),
+            what="all poisoned rows are dead letters",
+            seconds=120,
+        )
+    for delivery, reason in letters(stack, rows).items():
+        trial.expect(rows[delivery] in reason, f"the reason says: {reason}")
+    trial.expect(buried(stack, rows) == len(rows), "the audit log misses a burial")
+    trial.note(f"{len(rows)} poisoned rows; {stack.exits('worker') - before} workers ended")
     trial.expect(stack.exits("worker") == before, "a poisoned row ended a worker")
     trial.expect(not load.dead(), "healthy commands became dead letters")
     trial.conclude(load, bound)
