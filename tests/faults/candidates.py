@@ -5,7 +5,8 @@ from __future__ import annotations
 from shared.blobs import make_blob_store
 from shared.ids import Project, uuid7
 from tests.faults.load import BASE, Load
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
+from tests.faults.watching import until
 
 
 def register(stack: Stack, project: str, name: str) -> str:

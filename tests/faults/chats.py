@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from sqlalchemy import make_url
 
 from shared.testing.upstream import Upstream
+from tests.faults.layout import Layout
 from tests.faults.load import BASE, CANARY, Load, Rates
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 STANDS_FOR = (
     "the upstream is the model server, played by a simulator; a southbound provider of fine-tuning "

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import report
+from tests.faults.layout import SCALED, Layout
 from tests.faults.report import Result
-from tests.faults.stack import SCALED, Layout, Stack, running
+from tests.faults.stack import Stack, running
 from tests.faults.trial import Trial
 
 RESULTS = pytest.StashKey[list[Result]]()
@@ -74,7 +75,7 @@ def once_each(found: list[pytest.Item]) -> list[pytest.Item]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """A trial that broke off is in the report as well."""
+    """A trial that broke off is in the report as well; each is told as soon as it is over."""
     outcome = yield
     trial = getattr(item, "funcargs", {}).get("trial")
     results = item.config.stash[RESULTS]
@@ -85,6 +86,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
             results.append(
                 Result(trial.fault, trial.title, contradictions=(f"{outcome.when}: {reason}",))
             )
+    if call.when == "call" and trial is not None and results:
+        terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(f"\n{results[-1].line}")
     return outcome
 
 

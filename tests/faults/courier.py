@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shared.broker import ROOM_QUEUES, lists_of
-from tests.faults.stack import Layout, Stack
+from tests.faults.layout import Layout
+from tests.faults.stack import Stack
 
 _PREFIX = "perpetune:courier:"
 _LOOK_SECONDS = 0.02

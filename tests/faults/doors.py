@@ -9,7 +9,8 @@ import urllib.request
 from dataclasses import dataclass
 
 from infra.local.processes import ProcessSpec
-from tests.faults.stack import Stack, is_ready, until
+from tests.faults.stack import Stack
+from tests.faults.watching import is_ready, until
 
 
 def further_gateway(name: str, port: int, *variables: str) -> ProcessSpec:

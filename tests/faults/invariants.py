@@ -24,7 +24,8 @@ from shared.db import UnitOfWork
 from shared.ids import Project
 from shared.statistics.codec import from_json, to_json
 from tests.faults.load import CANARY, Load
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
+from tests.faults.watching import until
 
 AUDIT_NAME = "perpetune.local"
 _ALL = 10_000_000

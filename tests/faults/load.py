@@ -26,7 +26,8 @@ from shared.receipts import Receipt
 from shared.spine import leases
 from tests.faults.holder import KIND as JOB
 from tests.faults.probes import PhasedProbe, Probe
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
+from tests.faults.watching import until
 
 BASE = "smollm2-135m-instruct"
 API_PATIENCE_SECONDS = 30.0

@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.ids import uuid7
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
+from tests.faults.watching import until
 
 QUEUE = "drift"
 TASK = f"{QUEUE}.plain"

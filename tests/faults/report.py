@@ -64,6 +64,18 @@ class Result:
             return "skipped"
         return "FAILED" if self.contradictions else "held"
 
+    @property
+    def line(self) -> str:
+        """For whoever watches the suite run."""
+        if self.skip_reason:
+            return f"{self.fault} skipped: {self.skip_reason}"
+        found = f"{self.rounds} rounds, {self.accepted} accepted, {self.lost} lost"
+        parts = [f"{self.fault} {'measured' if self.is_control else self.verdict}", found]
+        parts.append(f"{self.doubled} doubled")
+        if self.worst_seconds is not None and self.bound_seconds is not None:
+            parts.append(f"worst recovery {self.worst_seconds:.1f} of {self.bound_seconds:.1f} s")
+        return "; ".join([", ".join(parts), *self.contradictions])
+
 
 def render(
     results: Sequence[Result],

@@ -7,15 +7,13 @@ import json
 import os
 import re
 import signal
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import redis
@@ -25,7 +23,6 @@ from infra import database
 from infra.local import embedded
 from infra.local.embedded import EmbeddedServer
 from infra.local.home import Home
-from infra.local.processes import ProcessSpec
 from infra.local.settings import free_port
 from infra.local.supervisor import ProcessState, Supervisor
 from services.gateway import repository as keys
@@ -39,42 +36,16 @@ from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 from shared.spine.deliveries import queue_of
 from shared.testing.gate import Gate
+from tests.faults.layout import SCALED, SEAL_MILLISECONDS, Layout, specs
 from tests.faults.orders import Shop
 from tests.faults.tunnel import CLIENT_OPTIONS, tunnel_to
+from tests.faults.watching import children, group_of, is_in_stage, is_ready, until
 
 ROOT = Path(__file__).parents[2]
-WORKER = Path(__file__).with_name("worker.py")
-PLAIN_WORKER = Path(__file__).with_name("plain_worker.py")
-DELIVERY = Path(__file__).with_name("delivery.py")
 START_SECONDS = 60.0
-# A killed process is back within this, on two cores that do other work as well.
-RESTART_SECONDS = 10.0
 
 # Held while the bus is full, far more than our processes ever keep in it.
 _BALLAST_BYTES = 16_000_000
-
-SEAL_MILLISECONDS = 200
-
-# Production values scaled down, so that twenty recoveries fit into two minutes.
-SCALED: dict[str, object] = {
-    "lease_seconds": 3.0,
-    "ring_again_seconds": 2.0,
-    "task_hard_limit_seconds": 4,
-    "task_soft_limit_seconds": 3,
-    "visibility_timeout_seconds": 12,
-    "idle_transaction_milliseconds": 4_000,
-    "statement_timeout_milliseconds": 3_000,
-    "lock_timeout_milliseconds": 1_000,
-    "answer_grace_milliseconds": 1_000,
-    "database_silence_seconds": 4,
-    "database_connect_seconds": 2,
-    "database_pool_seconds": 2.0,
-    "worker_soft_shutdown_seconds": 1.0,
-    "worker_children": 1,
-    "bus_timeout_seconds": 2.0,
-    "bus_connect_timeout_seconds": 1.0,
-    "bus_health_seconds": 2,
-}
 
 # Tables of the harness beside the product's: what happened, without a constraint that would hide
 # a second effect.
@@ -98,40 +69,6 @@ _UNFINISHED = """
     SELECT task, id::text, rings, starts, rung_at::text, due_at::text, last_error
     FROM spine.deliveries ORDER BY seq LIMIT 20
 """
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """
-    What a module needs. Modules with equal layouts may share a stack.
-
-    Attributes:
-        workers: Worker processes, named `worker-1` and so on; each has one child.
-        deliveries: Delivery processes, named `delivery-1` and so on.
-        holders: Processes with leases, named `holder-1` and so on.
-        plain_workers: Workers of the control, named `plain-1` and so on; each has one child.
-        has_gateway: Whether there is a `gateway`.
-        has_gates: Whether Postgres and the bus are reached through TCP gates.
-        has_tls: Whether TLS is spoken with Postgres, through its gate.
-        settings: Further settings, by name without the prefix.
-        wrapped: Command prefixes by process name, for example `env` with a variable.
-        further: Processes of one module alone, for example a worker of one queue.
-        bus_options: Further command line options of the bus, for example `--appendonly no`.
-    """
-
-    workers: int = 2
-    deliveries: int = 1
-    holders: int = 1
-    plain_workers: int = 0
-    has_gateway: bool = True
-    has_gates: bool = False
-    has_tls: bool = False
-    settings: tuple[tuple[str, object], ...] = ()
-    wrapped: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    further: tuple[ProcessSpec, ...] = ()
-    bus_options: tuple[str, ...] = ()
 
 
 @dataclass
@@ -383,74 +320,10 @@ class Stack:
     def await_ready(self) -> None:
         """Until the gateway and every worker answer."""
         if self.layout.has_gateway:
-            until(self._is_ready, what="the gateway is ready", seconds=START_SECONDS)
+            until(lambda: is_ready(self.port), what="the gateway is ready", seconds=START_SECONDS)
         for role in ("worker", "delivery", "holder", "plain"):
             for name in self.names(role):
                 self.pid(name)
-
-    def _is_ready(self) -> bool:
-        return is_ready(self.port)
-
-
-def is_ready(port: int) -> bool:
-    """Whether the gateway on a port takes requests."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def group_of(pid: int) -> int:
-    """Of a process of ours and its children; 0 for one that has ended."""
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
-
-
-def until(
-    condition: Callable[[], T], *, what: str, seconds: float = 30.0, pause: float = 0.05
-) -> T:
-    """Wait for *condition* and return its value; a server that is down makes it false."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            value = condition()
-        except (psycopg.OperationalError, redis.ConnectionError, Unavailable):
-            value = None  # type: ignore[assignment]
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(pause)
-
-
-def children(pid: int) -> list[int]:
-    """Process ids of the living children of a process."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(child) for file in lists for child in file.read_text().split()]
-    return []
-
-
-def is_in_stage(pid: int | None, wanted: str) -> bool:
-    """Whether a process or a child of it calls itself so; see `probes.stage`."""
-    return pid is not None and any(_comm(one) == wanted for one in (pid, *children(pid)))
-
-
-def _comm(pid: int) -> str:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be noticed by its parent does not."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    return False
 
 
 @contextlib.contextmanager
@@ -473,29 +346,6 @@ def running(layout: Layout) -> Iterator[Stack]:
         stack.supervisor.start_group("services")
         stack.await_ready()
         yield stack
-
-
-def specs(layout: Layout) -> list[ProcessSpec]:
-    """The supervised processes of a layout."""
-    wrapped = dict(layout.wrapped)
-
-    def process(name: str, *arguments: str) -> ProcessSpec:
-        return ProcessSpec(
-            name=name,
-            command=(*wrapped.get(name, ()), sys.executable, *arguments),
-            stop_seconds=15,
-        )
-
-    found = [process("gateway", "-m", "services.gateway")] if layout.has_gateway else []
-    roles: Sequence[tuple[str, int, tuple[str, ...]]] = (
-        ("worker", layout.workers, (str(WORKER),)),
-        ("delivery", layout.deliveries, (str(DELIVERY),)),
-        ("holder", layout.holders, ("-m", "tests.faults.holder")),
-        ("plain", layout.plain_workers, (str(PLAIN_WORKER),)),
-    )
-    for role, count, command in roles:
-        found += [process(f"{role}-{number}", *command) for number in range(1, count + 1)]
-    return [*found, *layout.further]
 
 
 def _make(

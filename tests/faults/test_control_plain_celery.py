@@ -13,10 +13,12 @@ from collections.abc import Callable
 import pytest
 
 from shared.broker import make_celery
+from tests.faults.layout import Layout
 from tests.faults.plain import PlainLoad
 from tests.faults.report import Result
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import bound_of_worker
+from tests.faults.watching import until
 
 FAULT = "control"
 # What one fault happens to lose shows nothing.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.faults.holder import BETWEEN_STEPS, IN_STEP, STEP_SECONDS
+from tests.faults.layout import RESTART_SECONDS
 from tests.faults.load import Rates
 from tests.faults.probes import PHASES
-from tests.faults.stack import RESTART_SECONDS
 from tests.faults.trial import Bound
 
 FAULT = "F-01"

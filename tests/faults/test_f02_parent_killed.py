@@ -6,10 +6,11 @@ import os
 import signal
 import time
 
+from tests.faults.layout import RESTART_SECONDS
 from tests.faults.load import Rates
 from tests.faults.probes import PHASES
-from tests.faults.stack import RESTART_SECONDS, is_alive, until
 from tests.faults.trial import bound_of_worker
+from tests.faults.watching import is_alive, until
 
 FAULT = "F-02"
 # A young child has not been told what to do; it dies as soon as it can be tied to its parent.

@@ -6,10 +6,11 @@ import time
 import uuid
 
 from shared.ids import uuid7
+from tests.faults.layout import Layout
 from tests.faults.load import Rates
 from tests.faults.probes import PoisonousProbe
-from tests.faults.stack import Layout, until
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 FAULT = "F-03"
 ATTEMPTS = 3

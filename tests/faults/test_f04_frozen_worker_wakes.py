@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 
 from tests.faults.holder import BETWEEN_STEPS, IN_STEP
+from tests.faults.layout import Layout
 from tests.faults.load import Rates
 from tests.faults.probes import AFTER_EFFECT, BEFORE_EFFECT
-from tests.faults.stack import Layout, until
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 FAULT = "F-04"
 LAYOUT = Layout(holders=2)

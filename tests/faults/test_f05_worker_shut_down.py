@@ -6,8 +6,8 @@ import signal
 import time
 
 from tests.faults.load import Rates
-from tests.faults.stack import is_alive, until
 from tests.faults.trial import bound_of_worker
+from tests.faults.watching import is_alive, until
 
 FAULT = "F-05"
 # Closing connections and joining the pool, on two cores that do other work as well.

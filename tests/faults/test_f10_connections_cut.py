@@ -6,8 +6,9 @@ import random
 import time
 
 from tests.faults.load import Load, Rates
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import bound_of_worker
+from tests.faults.watching import until
 
 FAULT = "F-10"
 

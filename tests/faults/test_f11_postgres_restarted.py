@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from sqlalchemy import make_url
 
 from tests.faults.load import BASE, Rates
-from tests.faults.stack import until
 from tests.faults.trial import Bound, bound_of_ringing
+from tests.faults.watching import until
 from tests.integration.inference.inference_doors import Directed, served
 
 FAULT = "F-11"

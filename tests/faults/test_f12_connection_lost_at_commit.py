@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shared.testing.gate import Weather
-from tests.faults.stack import Layout, until
+from tests.faults.layout import Layout
 from tests.faults.trial import bound_of_ringing
+from tests.faults.watching import until
 
 FAULT = "F-12"
 LAYOUT = Layout(has_gates=True)

@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from shared.testing.gate import Weather
-from tests.faults.stack import Layout
+from tests.faults.layout import Layout
 from tests.faults.trial import bound_of_ringing
 
 FAULT = "F-13"

@@ -6,8 +6,8 @@ import time
 
 from shared.testing import upstream as acts
 from tests.faults.chats import LAYOUT, MACHINE_SECONDS, TOTAL_SECONDS, chatting, conclude, over
-from tests.faults.stack import until
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 __all__ = ["LAYOUT"]
 FAULT = "F-14"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shared.testing import upstream as acts
 from tests.faults.chats import LAYOUT, TOTAL_SECONDS, chatting, conclude, over
-from tests.faults.stack import until
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 __all__ = ["LAYOUT"]
 FAULT = "F-16"

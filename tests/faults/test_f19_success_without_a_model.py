@@ -8,8 +8,8 @@ from shared.ids import uuid7
 from shared.testing import upstream as acts
 from tests.faults import candidates
 from tests.faults.chats import LAYOUT, MACHINE_SECONDS, chatting, conclude, over
-from tests.faults.stack import until
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 __all__ = ["LAYOUT"]
 FAULT = "F-19"

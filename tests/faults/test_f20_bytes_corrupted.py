@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 from shared.testing.gate import Weather
+from tests.faults.layout import Layout
 from tests.faults.load import Rates
-from tests.faults.stack import Layout
 from tests.faults.trial import bound_of_silence
 
 FAULT = "F-20"

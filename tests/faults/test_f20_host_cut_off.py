@@ -10,9 +10,9 @@ import time
 
 import pytest
 
+from tests.faults.layout import RESTART_SECONDS, Layout
 from tests.faults.load import Rates
 from tests.faults.network import OtherHost, why_not
-from tests.faults.stack import RESTART_SECONDS, Layout
 from tests.faults.trial import Bound
 
 FAULT = "F-20"

@@ -6,7 +6,7 @@ import contextlib
 import time
 
 from shared.testing.gate import Weather
-from tests.faults.stack import RESTART_SECONDS, Layout
+from tests.faults.layout import RESTART_SECONDS, Layout
 from tests.faults.trial import Bound, bound_of_silence
 
 FAULT = "F-20"

@@ -12,11 +12,13 @@ import pytest
 from shared.context import Context
 from shared.ids import Project, uuid7
 from tests.faults.doors import status_of
+from tests.faults.layout import Layout
 from tests.faults.load import Load
 from tests.faults.probes import Probe
 from tests.faults.skew import by_clock, library, set_clock
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-21"
 LAYOUT = Layout(holders=2)

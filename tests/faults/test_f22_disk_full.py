@@ -12,8 +12,8 @@ from uuid import uuid4
 import psycopg
 
 from tests.faults.small_disk import full, small_disk, why_not
-from tests.faults.stack import until
 from tests.faults.trial import bound_of_ringing
+from tests.faults.watching import until
 
 FAULT = "F-22"
 NO_DISK = why_not()

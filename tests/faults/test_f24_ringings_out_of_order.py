@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from shared.ids import uuid7
 from tests.faults.courier import BY_COURIER, Courier, Manner
+from tests.faults.layout import RESTART_SECONDS
 from tests.faults.load import Load, Rates
 from tests.faults.probes import Probe
-from tests.faults.stack import RESTART_SECONDS, Stack
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound
 
 FAULT = "F-24"

@@ -10,8 +10,9 @@ from shared.contracts.catalogue import BY_TYPE, CONSUMERS
 from shared.ids import uuid7
 from tests.contract.test_stored_messages import stored_envelopes, with_strangers
 from tests.faults.probes import reader_of
-from tests.faults.stack import Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-25"
 # Projects in which nothing of what the examples are about exists.

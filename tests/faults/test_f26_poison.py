@@ -9,10 +9,12 @@ from shared.broker import ROOM_QUEUES
 from shared.context import Context
 from shared.contracts.envelope import Envelope
 from shared.ids import Project
+from tests.faults.layout import RESTART_SECONDS
 from tests.faults.poison import KINDS, poison
 from tests.faults.probes import Probe
-from tests.faults.stack import RESTART_SECONDS, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 FAULT = "F-26"
 POISONED = "poisoned"

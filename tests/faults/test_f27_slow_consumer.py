@@ -14,9 +14,11 @@ from infra.local.processes import ProcessSpec
 from shared.broker import ROOM_QUEUES, lists_of
 from shared.ids import uuid7
 from tests.faults.doors import asked, status_of
+from tests.faults.layout import RESTART_SECONDS, WORKER, Layout
 from tests.faults.load import BASE, Load, Rates
-from tests.faults.stack import RESTART_SECONDS, WORKER, Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-27"
 STOPPED = "drift"
@@ -62,7 +64,8 @@ def test_a_queue_nobody_serves(stack: Stack, trial: Trial):
         f"{LIMIT}, at {each} s each",
     )
     rates = Rates(probes=1.0, phased=6.0, jobs=0.5, api=0)
-    with trial.load(rates) as load:
+    # So little work that the other queues do not queue by themselves.
+    with trial.load(rates, hold_seconds=0.02) as load:
         for _ in trial.rounds(full=3):
             job = a_job(stack, load.projects[0])
             peace = time.time()
@@ -131,7 +134,7 @@ def what_goes_on(stack: Stack, trial: Trial, load: Load, job: str) -> None:
     path = f"/api/v1/releases/rel_{uuid7().hex}/rollback"
     rolled_back = status_of(stack.port, path, full, {"reason": "worse"})
     trial.expect(rolled_back == 404, f"rolling back is answered {rolled_back}")
-    made = {"name": f"f27-{uuid7().hex[:8]}", "base_model": BASE}
+    made = {"name": f"f27-{uuid7().hex}", "base_model": BASE}
     other = status_of(stack.port, "/api/v1/workloads", quiet, made)
     trial.expect(other == 201, f"another project is answered {other}")
 

@@ -9,10 +9,12 @@ from statistics import median
 from shared.context import Context
 from shared.contracts.envelope import Envelope
 from shared.ids import Project, uuid7
+from tests.faults.layout import Layout
 from tests.faults.load import Load, Rates
 from tests.faults.probes import Probe
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-28"
 # Four times the workers' children, as for production's 64 with sixteen.

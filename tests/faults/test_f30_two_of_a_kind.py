@@ -11,9 +11,11 @@ from math import floor
 from shared.context import Context
 from shared.ids import Project
 from shared.spine import schedules
+from tests.faults.layout import Layout
 from tests.faults.probes import Beat
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-30"
 LAYOUT = Layout(deliveries=2)

@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from shared.testing.gate import Weather
-from tests.faults.stack import RESTART_SECONDS, Layout, Stack, until
+from tests.faults.layout import RESTART_SECONDS, Layout
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 FAULT = "F-31"
 LAYOUT = Layout(has_gates=True)

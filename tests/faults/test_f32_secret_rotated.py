@@ -9,8 +9,10 @@ from infra.local.settings import free_port
 from shared.ids import Project, uuid7
 from shared.receipts import Receipt
 from tests.faults.doors import Doors, further_gateway, metric, status_of
-from tests.faults.stack import Layout, Stack, until
+from tests.faults.layout import Layout
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound, Trial
+from tests.faults.watching import until
 
 FAULT = "F-32"
 SECOND = "gateway-second"

@@ -14,8 +14,10 @@ from shared.audit.witness import Witness
 from shared.context import Context
 from shared.ids import Project
 from tests.faults.invariants import AUDIT_NAME, export_of, is_sealed
-from tests.faults.stack import ROOT, SEAL_MILLISECONDS, until
+from tests.faults.layout import SEAL_MILLISECONDS
+from tests.faults.stack import ROOT
 from tests.faults.trial import Bound
+from tests.faults.watching import until
 
 FAULT = "F-33"
 

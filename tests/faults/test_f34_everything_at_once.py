@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from shared.testing.gate import Weather
-from tests.faults.stack import RESTART_SECONDS, Layout, Stack
+from tests.faults.layout import RESTART_SECONDS, Layout
+from tests.faults.stack import Stack
 from tests.faults.trial import Bound
 
 FAULT = "F-34"

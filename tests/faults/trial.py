@@ -13,9 +13,10 @@ import pytest
 
 from shared.settings import CoreSettings
 from tests.faults.invariants import violations
+from tests.faults.layout import RESTART_SECONDS
 from tests.faults.load import Load, Rates
 from tests.faults.report import Result
-from tests.faults.stack import RESTART_SECONDS, Stack
+from tests.faults.stack import Stack
 
 # What one fault may cost beyond its bound before the trial gives up waiting: a finding is then a
 # late recovery with a figure, not a hang.
