@@ -120,7 +120,7 @@ class Trial:
         order = random.Random(f"{self.seed} {self.fault} turns").sample(choices, len(choices))
         return order[number % len(order)]
 
-    def pause(self, least: float = 0.3, most: float = 1.5) -> None:
+    def pause(self, least: float = 0.2, most: float = 1.0) -> None:
         """Until a random instant."""
         time.sleep(self.chance.uniform(least, most))
 
