@@ -115,19 +115,7 @@ def chat_job(body: ChatRequest, origin: Origin) -> Job:
     Raises:
         Invalid: The request names something this server cannot do.
     """
-    request = uuid7()
-    return Job(
-        request=request,
-        origin=origin,
-        model=body.model,
-        unit=choose_unit(body.safety_identifier, body.user, origin.unit_header, request.hex),
-        prompting=ChatPrompting(body.messages),
-        sampling=body.sampling(),
-        shape=ChatShape(),
-        choices=body.n or 1,
-        is_streamed=bool(body.stream),
-        wants_usage=body.wants_usage,
-    )
+    return _job(body, origin, ChatPrompting(body.messages), ChatShape())
 
 
 def completion_job(body: CompletionRequest, origin: Origin) -> Job:
@@ -135,17 +123,29 @@ def completion_job(body: CompletionRequest, origin: Origin) -> Job:
     Raises:
         Invalid: The request names something this server cannot do.
     """
+    prompting = TextPrompting(body.prompts)
+    return _job(body, origin, prompting, CompletionShape(), echoes=bool(body.echo))
+
+
+def _job(
+    body: ChatRequest | CompletionRequest,
+    origin: Origin,
+    prompting: Prompting,
+    shape: Shape,
+    *,
+    echoes: bool = False,
+) -> Job:
     request = uuid7()
     return Job(
         request=request,
         origin=origin,
         model=body.model,
         unit=choose_unit(body.safety_identifier, body.user, origin.unit_header, request.hex),
-        prompting=TextPrompting(body.prompts),
+        prompting=prompting,
         sampling=body.sampling(),
-        shape=CompletionShape(),
+        shape=shape,
         choices=body.n or 1,
-        echoes=bool(body.echo),
+        echoes=echoes,
         is_streamed=bool(body.stream),
         wants_usage=body.wants_usage,
     )
