@@ -74,7 +74,7 @@ def test_measure_what_plain_celery_loses(
     load = PlainLoad(stack, make_celery(stack.settings), trial.chance, RATE)
     rounds = 0
     with load.running():
-        # A backlog is lost whole or not at all; a kill loses one now and then.
+        # A wipe loses its whole backlog; a kill loses one task now and then.
         for _ in trial.rounds(full=10 if backlog else 20):
             load.publish(backlog)
             trial.pause(0, 0.5)
