@@ -7,6 +7,7 @@ FAULTS_REPORT names the file of the report.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Equal layouts follow each other, in the order of the fault table; all get their time."""
     here = Path(__file__).parent
     found = [item for item in items if item.path.is_relative_to(here)]
-    ours = found if is_full() else once_each(found)
+    ours = found if is_full() else once_each(found, config.stash[SEED])
     if left_out := [item for item in found if item not in ours]:
         config.hook.pytest_deselected(items=left_out)
     for item in ours:
@@ -60,17 +61,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in found] + ours
 
 
-def once_each(found: list[pytest.Item]) -> list[pytest.Item]:
+def once_each(found: list[pytest.Item], seed: int) -> list[pytest.Item]:
     """
     The short selection: one test of each module, none of those that only all rounds can judge.
+
+    Of several the seed chooses.
 
     Where one module alone was asked for, all of its tests.
     """
     if len({item.path for item in found}) < 2:
         return found
-    in_order = sorted(found, key=lambda item: (item.path, item.location[1] or 0, item.name))
-    first = {item.path: item for item in reversed(in_order)}
-    return [item for item in first.values() if not item.get_closest_marker("all_rounds")]
+    chance = random.Random(seed)
+    in_order = sorted(found, key=lambda item: (item.path, item.name))
+    groups = [list(group) for _, group in itertools.groupby(in_order, key=lambda item: item.path)]
+    chosen = [chance.choice(group) for group in groups]
+    return [item for item in chosen if not item.get_closest_marker("all_rounds")]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -94,6 +99,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     results = session.config.stash[RESULTS]
+    asked = {getattr(item, "module", None) for item in session.items}
+    for fault in {getattr(module, "FAULT", None) for module in asked} - {None, "control"}:
+        if not any(result.fault == fault and not result.is_control for result in results):
+            results.append(Result(fault, "not done", contradictions=("no trial of it ended",)))
     target = os.environ.get("FAULTS_REPORT")
     if not results or not target:
         return

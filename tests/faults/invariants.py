@@ -44,7 +44,9 @@ def violations(stack: Stack, load: Load) -> list[str]:
     """All contradictions, in order of the invariants; I6 is measured by the trial."""
     effects = {number: len(times) for number, times in load.effects().items()}
     return [
-        *every_accepted_command_ended(load, effects),
+        *every_accepted_command_ended(stack, load, effects),
+        *corrections_are_heard(stack, load),
+        *nothing_healthy_is_buried(stack, load),
         *one_effect_outside(stack, load),
         *legal_histories(stack, load),
         *audit_verifies(stack, load, effects),
@@ -55,10 +57,22 @@ def violations(stack: Stack, load: Load) -> list[str]:
     ]
 
 
-def every_accepted_command_ended(load: Load, effects: dict[str, int]) -> Iterable[str]:
+def owed(stack: Stack, load: Load) -> set[str]:
+    """Numbers of what was accepted, and of what was committed without its sender being told."""
+    rows = stack.rows(
+        "SELECT subject FROM spine.audit_entries "
+        "WHERE action = 'probe.accepted' AND project = ANY(%s)",
+        list(load.projects),
+    )
+    return set(load.accepted) | (load.unknown & {number for (number,) in rows})
+
+
+def every_accepted_command_ended(
+    stack: Stack, load: Load, effects: dict[str, int]
+) -> Iterable[str]:
     """I1: done exactly once or a dead letter; and what was refused never happened."""
     dead = load.dead()
-    if lost := set(load.accepted) - set(effects) - dead:
+    if lost := owed(stack, load) - set(effects) - dead:
         yield f"I1: {len(lost)} accepted commands lost, for example {sorted(lost)[:3]}"
     if doubled := [number for number, count in effects.items() if count > 1]:
         yield f"I1: {len(doubled)} commands took effect twice, for example {doubled[:3]}"
@@ -72,9 +86,33 @@ def every_accepted_command_ended(load: Load, effects: dict[str, int]) -> Iterabl
         yield f"I1: {len(ghosts)} commands were refused and happened: {sorted(ghosts)[:3]}"
 
 
+def corrections_are_heard(stack: Stack, load: Load) -> Iterable[str]:
+    """I1: what the API accepted went on: each workload has heard of all its corrections."""
+    deaf = stack.rows(
+        "SELECT workload_id, corrections_waiting, sent FROM workloads.workloads JOIN "
+        "(SELECT workload_id, count(*) AS sent FROM feedback.entries "
+        "WHERE correction IS NOT NULL GROUP BY workload_id) AS entries USING (workload_id) "
+        "WHERE project = ANY(%s) AND corrections_waiting <> sent",
+        list(load.projects),
+    )
+    for workload, heard, sent in deaf:
+        yield f"I1: {workload} has heard of {heard} of {sent} corrections"
+
+
+def nothing_healthy_is_buried(stack: Stack, load: Load) -> Iterable[str]:
+    """I1: nothing that the load caused is a dead letter; what deserves it has other projects."""
+    buried = stack.rows(
+        "SELECT task, reason FROM spine.dead_letters WHERE project = ANY(%s)", list(load.projects)
+    )
+    if buried:
+        yield f"I1: {len(buried)} dead letters, for example {buried[0]}"
+
+
 def one_effect_outside(stack: Stack, load: Load) -> Iterable[str]:
     """I2: no order that nobody asked for; what is done has its order."""
     ordered = set(stack.shop.calls)
+    if wanton := load.refused & ordered:
+        yield f"I2: {len(wanton)} orders of refused commands: {sorted(wanton)[:3]}"
     done = {
         row[0]
         for row in stack.rows(
@@ -130,7 +168,8 @@ def audit_verifies(stack: Stack, load: Load, effects: dict[str, int]) -> Iterabl
             list(load.projects),
         )
     )
-    ours = {number for number, command in load.accepted.items() if command.kind != "api"}
+    api = {number for number, command in load.accepted.items() if command.kind == "api"}
+    ours = owed(stack, load) - api
     if wrong := [n for n in ours if entries[n] != effects.get(n, 0)]:
         yield f"I4: {len(wrong)} effects have not one audit entry each: {wrong[:3]}"
 

@@ -110,8 +110,9 @@ def render(
         + ".",
         (
             "*Unknown* are commands whose sender got no answer; they may have taken effect, once. "
-            "*Recovery* is from the end of a fault until all that was accepted before it was done; "
-            "the worst of all rounds is shown. Every trial also checks I1 to I8."
+            "*Recovery* is from the end of a fault until all that was accepted before it was seen "
+            "to be done; nor may any command wait longer outside of faults. The worst of both is "
+            "shown. Every trial also checks I1 to I8 (tests/faults/README.md)."
         ),
         "",
         *_table(ours),

@@ -13,6 +13,8 @@ from tests.faults.trial import Bound
 FAULT = "F-01"
 # Of twenty kills each phase of a worker gets two at least, each of a holder three.
 INSTANTS = [*PHASES, IN_STEP, BETWEEN_STEPS, "both workers"]
+# As many commands a second as the control has tasks: what a kill hits depends on it.
+RATES = Rates(probes=20, phased=3, jobs=0.5, api=1)
 
 
 def test_killed_worker_loses_and_doubles_nothing(stack, trial):
@@ -28,7 +30,7 @@ def test_killed_worker_loses_and_doubles_nothing(stack, trial):
         f"and a lease with the pause between two claims ({lease} + {STEP_SECONDS} s)",
     )
     kills: Counter[str] = Counter()
-    with trial.load(Rates(probes=3, phased=1, jobs=0.5, api=0.5), hold_seconds=0.1) as load:
+    with trial.load(RATES) as load:
         for number in trial.rounds():
             trial.pause()
             instant = trial.in_turn(INSTANTS, number)
@@ -46,4 +48,5 @@ def kill_at(stack, instant: str) -> None:
             stack.kill(worker)
         return
     role = "holder" if instant in {IN_STEP, BETWEEN_STEPS} else "worker"
-    stack.kill(stack.await_stage(stack.names(role), instant))
+    with stack.frozen_while(stack.names(role), instant) as victim:
+        stack.kill(victim)

@@ -16,6 +16,7 @@ FAULT = "F-02"
 # A young child has not been told what to do; it dies as soon as it can be tied to its parent.
 YOUNG = "young"
 WORKING = "working"
+FOR_EVER_SECONDS = 30.0
 
 
 def test_children_of_a_killed_parent_die_with_it(stack, trial):
@@ -37,6 +38,7 @@ def test_children_of_a_killed_parent_die_with_it(stack, trial):
             slowest[age] = max(slowest.get(age, 0.0), orphan_seconds(stack, victim))
             trial.recovered(load, bound, cut_off=1)
     for age, seconds in slowest.items():
+        trial.expect(seconds < FOR_EVER_SECONDS, f"a {age} orphan had to be killed")
         trial.note(f"the last {age} orphan ended {seconds:.2f} s after its parent")
         trial.expect_timely(seconds <= allowed[age], f"a {age} orphan lived for {seconds:.1f} s")
     trial.conclude(load, bound)
@@ -56,12 +58,17 @@ def await_victim(stack, trial, instant: str) -> str:
 
 
 def orphan_seconds(stack, worker: str) -> float:
-    """How long the last child outlives its parent, whom we kill; 30 s is for ever."""
+    """How long the last child outlives its parent, whom we kill."""
     _, *orphans = stack.family(worker)
     stack.signal(worker, signal.SIGKILL)
     killed = time.monotonic()
     try:
-        until(lambda: not any(map(is_alive, orphans)), what="all orphans end", pause=0.005)
+        until(
+            lambda: not any(map(is_alive, orphans)),
+            what="all orphans end",
+            seconds=FOR_EVER_SECONDS,
+            pause=0.005,
+        )
     except AssertionError:
         for orphan in filter(is_alive, orphans):
             os.kill(orphan, signal.SIGKILL)

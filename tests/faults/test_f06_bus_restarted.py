@@ -8,7 +8,8 @@ from tests.faults.trial import bound_of_worker
 
 FAULT = "F-06"
 
-BACKLOG = 40
+# More than the workers do while it is sent.
+BACKLOG = 120
 
 
 @pytest.mark.parametrize("is_log_lost", [False, True], ids=["log kept", "no log"])

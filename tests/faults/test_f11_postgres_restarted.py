@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from sqlalchemy import make_url
 
 from tests.faults.load import BASE, Rates
-from tests.faults.trial import Bound, bound_of_ringing
+from tests.faults.trial import REFUSING, Bound, bound_of_ringing
 from tests.faults.watching import until
 from tests.integration.inference.inference_doors import Directed, served
 
@@ -50,7 +50,7 @@ def test_restarted_postgres_loses_and_doubles_nothing(stack, trial):
         f"and did what it was asked for {max(api_back):.1f} s after Postgres was back, or sooner"
     )
     trial.contradictions += load.unfit_answers(within_seconds=ANSWER_SECONDS)
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING)
 
 
 def test_inference_answers_while_postgres_is_away(stack, trial):
@@ -64,7 +64,7 @@ def test_inference_answers_while_postgres_is_away(stack, trial):
         "again and shipping what waits take the machine 5 s",
     )
     shipped = []
-    with trial.load(Rates(probes=2, phased=0, jobs=0, api=0), projects=1) as load:
+    with trial.load(Rates(probes=6, phased=0, jobs=0, api=0), projects=1) as load:
         asking = Asking(stack.gateway_url, stack.key(load.projects[0]))
         with model_server(stack), asking.steadily():
             for _ in trial.rounds(5):
@@ -82,7 +82,7 @@ def test_inference_answers_while_postgres_is_away(stack, trial):
         f"{len(asking.answered)} requests answered in at most {asking.slowest_seconds:.2f} s, "
         f"records there at most {max(shipped):.1f} s after Postgres was back"
     )
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.testing.gate import Weather
 from tests.faults.layout import Layout
-from tests.faults.trial import bound_of_ringing
+from tests.faults.trial import REFUSING, bound_of_ringing
 from tests.faults.watching import until
 
 FAULT = "F-12"
@@ -34,4 +34,4 @@ def test_commits_without_an_answer_are_looked_up_not_guessed(stack, trial):
         f"the API answered {dict(load.answers)}"
     )
     trial.contradictions += load.unfit_answers(within_seconds=5.0)
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING)

@@ -10,7 +10,7 @@ import time
 from shared.testing.gate import Weather
 from tests.faults.layout import Layout
 from tests.faults.load import Rates
-from tests.faults.trial import bound_of_silence
+from tests.faults.trial import REFUSING, bound_of_silence
 
 FAULT = "F-20"
 LAYOUT = Layout(has_gates=True, has_tls=True)
@@ -37,4 +37,4 @@ def test_corrupted_bytes_are_lost_connections_and_nothing_else(stack, trial):
         + settings.database_connect_seconds
     )
     trial.contradictions += load.unfit_answers(within_seconds=within)
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING)

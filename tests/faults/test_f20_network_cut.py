@@ -7,7 +7,7 @@ import time
 
 from shared.testing.gate import Weather
 from tests.faults.layout import RESTART_SECONDS, Layout
-from tests.faults.trial import Bound, bound_of_silence
+from tests.faults.trial import REFUSING, Bound, bound_of_silence
 
 FAULT = "F-20"
 LAYOUT = Layout(has_gates=True)
@@ -80,7 +80,7 @@ def test_a_bad_network_to_postgres_loses_and_doubles_nothing(stack, trial):
         + settings.database_connect_seconds
     )
     trial.contradictions += load.unfit_answers(within_seconds=within)
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING)
 
 
 def test_a_bad_network_to_the_bus_loses_and_doubles_nothing(stack, trial):
@@ -98,7 +98,6 @@ def test_a_bad_network_to_the_bus_loses_and_doubles_nothing(stack, trial):
     )
     with trial.load() as load:
         cut(trial, load, bound, stack.bus_gate, (*KINDS, corrupted))
-    trial.expect(set(load.answers) <= {200, 201}, f"the API answered {dict(load.answers)}")
     trial.conclude(load, bound)
 
 

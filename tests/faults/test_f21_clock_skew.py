@@ -115,7 +115,6 @@ def expect_nothing_stolen(stack: Stack, trial: Trial, load: Load) -> None:
         "SELECT number FROM faults.steps GROUP BY number HAVING count(DISTINCT fence) > 1"
     )
     trial.expect(not stolen and not refused, f"{len(stolen)} leases stolen, {refused} refusals")
-    trial.expect(set(load.answers) <= {200, 201}, f"the API answered {dict(load.answers)}")
     trial.expect("task_crashed" not in stack.logs(), "a task crashed")
     ((lost,),) = stack.rows(
         "SELECT count(*) FROM feedback.outcomes WHERE workload_id IS NULL AND project = ANY(%s)",

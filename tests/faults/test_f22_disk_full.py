@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 
 from tests.faults.small_disk import full, small_disk, why_not
-from tests.faults.trial import bound_of_ringing
+from tests.faults.trial import REFUSING, bound_of_ringing
 from tests.faults.watching import until
 
 FAULT = "F-22"
@@ -80,7 +80,7 @@ def test_a_database_without_room_refuses_and_goes_on(stack, trial):
         f"{len(load.refused)} commands were refused"
     )
     trial.contradictions += load.unfit_answers(within_seconds=10)
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=REFUSING | {507})
 
 
 def refusals(load):

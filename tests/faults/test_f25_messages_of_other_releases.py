@@ -54,7 +54,6 @@ def test_messages_of_a_newer_release_have_their_effect(stack, trial):
             with strangers_in_every_row(stack, trial.chance.choice(list(STRANGERS))):
                 trial.pause(1.0, 3.0)
                 trial.recovered(load, bound)
-    trial.expect(not load.dead(), "a message with an unknown field became a dead letter")
     trial.conclude(load, bound)
 
 

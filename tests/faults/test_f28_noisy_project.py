@@ -33,7 +33,7 @@ _BACKLOG = """
 
 
 def test_a_noisy_project(stack: Stack, trial: Trial):
-    """100,000 deliveries of one project, then single commands of another in the same queue.
+    """A backlog of one project, then single commands of another in the same queue.
 
     Guarantee: a quiet project's command starts within twice the time it takes when nobody else
     works, and is done while the backlog lasts.

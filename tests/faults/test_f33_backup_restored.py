@@ -12,7 +12,7 @@ import time
 from shared.audit.note import Signer
 from shared.audit.witness import Witness
 from shared.context import Context
-from shared.ids import Project
+from shared.ids import Project, uuid7
 from tests.faults.invariants import AUDIT_NAME, export_of, is_sealed
 from tests.faults.layout import SEAL_MILLISECONDS
 from tests.faults.stack import ROOT
@@ -20,6 +20,8 @@ from tests.faults.trial import Bound
 from tests.faults.watching import until
 
 FAULT = "F-33"
+# Accepted before the backup and unfinished in it.
+COMMANDS, ORDERS = 20, 3
 
 
 def test_a_restored_backup_is_noticed(stack, trial, tmp_path):
@@ -28,25 +30,31 @@ def test_a_restored_backup_is_noticed(stack, trial, tmp_path):
     Guarantee: the log that was signed beyond t is not extended, verification against the witness
     names where it ends; other logs are sealed on, and what was accepted before t is done once.
     """
-    period = SEAL_MILLISECONDS / 1000
+    period, again = SEAL_MILLISECONDS / 1000, stack.settings.ring_again_seconds
     bound = Bound(
-        period + stack.settings.database_connect_seconds + 3,
-        f"the sealer's next round, {period} s at most, connecting again "
-        f"{stack.settings.database_connect_seconds} s, and 3 s for the machine",
+        max(period, 2 * again) + stack.settings.database_connect_seconds + 3,
+        f"connecting again {stack.settings.database_connect_seconds} s, what was rung is rung "
+        f"again, twice {again} s, the sealer's next round, {period} s, and 3 s for the machine",
     )
     with trial.load() as load:
         trial.pause(1, 2)
     load.await_quiet(seconds=60)
-    until(lambda: all(is_sealed(stack, each) for each in load.projects), what="all is sealed")
+    until(lambda: are_sealed(stack, load.projects), what="all is sealed")
     for number in trial.rounds(3):
         project = f"{load.projects[0]}-fork-{number}"
-        append(stack, project, trial.chance.randint(1, 20))
-        until(lambda: witnessed(stack, project), what="the witness knows the log")  # noqa: B023
-        with backup(stack, tmp_path / str(number)) as restore:
-            signed = append(stack, project, trial.chance.randint(1, 20))
-            until(lambda: witnessed(stack, project) == signed, what="the witness is ahead")  # noqa: B023
-            restore()
-        back = time.time()
+        before = append(stack, project, trial.chance.randint(1, 20))
+        until(lambda: witnessed(stack, project) == before, what="the witness knows the log")  # noqa: B023
+        trial.expect(verify(stack, project, tmp_path / "export")["ok"], "the log was not sound")
+        trial.begins()
+        with frozen_workers(stack):
+            send_more(load, trial)
+            until(lambda: are_sealed(stack, load.projects), what="what was accepted is sealed")
+            with backup(stack, tmp_path / str(number)) as restore:
+                signed = append(stack, project, trial.chance.randint(1, 20))
+                until(lambda: witnessed(stack, project) == signed, what="the witness is ahead")  # noqa: B023
+                restore()
+        trial.recovered(load, bound)
+        back = trial.faults[-1][1]
         until(lambda: is_refused(stack, project), what="sealing stops")  # noqa: B023
         trial.recoveries.append(time.time() - back)
         verdict = verify(stack, project, tmp_path / "export")
@@ -55,8 +63,31 @@ def test_a_restored_backup_is_noticed(stack, trial, tmp_path):
         append(stack, load.projects[0], 1)
         until(lambda: is_sealed(stack, load.projects[0]), what="other logs are sealed")
         trial.expect(not is_sealed(stack, project), "the forked log was extended")
-        trial.note(f"signed up to {signed}, then restored: {verdict['fault']['problem']}")
+        trial.note(
+            f"{before} entries in the backup, signed up to {signed}, then restored: "
+            f"{verdict['fault']['problem']}"
+        )
     trial.conclude(load, bound)
+
+
+@contextlib.contextmanager
+def frozen_workers(stack):
+    """So that what is sent is unfinished when the database is copied, and when it is put back."""
+    with contextlib.ExitStack() as ice:
+        for name in stack.names("worker"):
+            ice.enter_context(stack.frozen(name))
+        yield
+
+
+def send_more(load, trial):
+    """Commands that the backup has as accepted and not done."""
+    load.burst(trial.chance, COMMANDS)
+    for _ in range(ORDERS):
+        load.send_phased(trial.chance, str(uuid7()), load.projects[0])
+
+
+def are_sealed(stack, projects):
+    return all(is_sealed(stack, project) for project in projects)
 
 
 def append(stack, project, count):

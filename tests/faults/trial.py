@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pytest
 
 from shared.settings import CoreSettings
-from tests.faults.invariants import violations
+from tests.faults.invariants import owed, violations
 from tests.faults.layout import RESTART_SECONDS
 from tests.faults.load import Load, Rates
 from tests.faults.report import Result
 from tests.faults.stack import Stack
+from tests.faults.watching import until
 
 # What one fault may cost beyond its bound before the trial gives up waiting: a finding is then a
 # late recovery with a figure, not a hang.
@@ -24,6 +25,10 @@ PATIENCE_SECONDS = 60.0
 # The short selection is part of every test run, on machines that are busy with other things too:
 # there a recovery may take so many times its bound. The full suite holds the bound itself.
 _SHORT_PATIENCE = 3.0
+
+# What the load may be told: normally all it sends is taken; where Postgres fails it is told so.
+ACCEPTING = frozenset({200, 201})
+REFUSING = ACCEPTING | {409, 429, 503}
 
 T = TypeVar("T")
 
@@ -82,7 +87,8 @@ class Trial:
         seed: Of all instants and choices.
         is_full: All rounds; else one.
         chance: Seeded; for whatever the fault leaves open.
-        recoveries: Seconds from the end of each fault until all accepted before it was done.
+        recoveries: Seconds from the end of each fault until all accepted before it was seen done.
+        faults: From when to when each lasted, in Unix time.
         contradictions: What did not hold besides the invariants.
     """
 
@@ -94,8 +100,12 @@ class Trial:
     results: list[Result]
     chance: random.Random = field(init=False)
     recoveries: list[float] = field(default_factory=list)
+    faults: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
+    _rounds: int = 0
+    _began: float | None = None
+    _is_over: bool = False
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.seed} {self.fault} {self.title}")
@@ -110,10 +120,20 @@ class Trial:
         load = Load(self.stack, names, rates or Rates(), self.seed, hold_seconds)
         with load.running():
             yield load
+            if self.faults:
+                self._expect_accepting(load)
 
     def rounds(self, full: int = 20) -> Iterator[int]:
-        """Numbers of rounds: *full* of them in the full suite, one in the short selection."""
-        yield from range(full if self.is_full else 1)
+        """
+        Numbers of rounds: *full* of them in the full suite, one in the short selection.
+
+        After something was not done in time there is none, as nothing else would be either.
+        """
+        for number in range(full if self.is_full else 1):
+            if self._is_over:
+                return
+            self._rounds += 1
+            yield number
 
     def in_turn(self, choices: Sequence[T], number: int) -> T:
         """One of *choices* a round: all have had their turn before one has a second."""
@@ -121,8 +141,13 @@ class Trial:
         return order[number % len(order)]
 
     def pause(self, least: float = 0.2, most: float = 1.0) -> None:
-        """Until a random instant."""
+        """Until a random instant, at which the fault of the round begins."""
         time.sleep(self.chance.uniform(least, most))
+        self.begins()
+
+    def begins(self) -> None:
+        """The fault of the round begins now, unless it has."""
+        self._began = self._began or time.time()
 
     def recovered(self, load: Load, bound: Bound, *, cut_off: int = 0) -> float:
         """
@@ -134,14 +159,32 @@ class Trial:
             cut_off: How many attempts the fault may have cut off.
 
         Returns:
-            Seconds it took, by the effects' own times.
+            Seconds until it was seen to be done.
         """
         over = time.time()
+        self.faults.append((self._began or over, over))
+        self._began = None
         load.cut_off += cut_off
         numbers = load.numbers_before(over)
-        last = load.await_done(numbers, seconds=bound.seconds + PATIENCE_SECONDS)
-        self.recoveries.append(max(0.0, last - over))
+        try:
+            seen = load.await_done(numbers, seconds=bound.seconds + PATIENCE_SECONDS)
+        except AssertionError as error:
+            self.contradictions.append(f"I1: {error}")
+            self._is_over = True
+            seen = time.time()
+        self.recoveries.append(seen - over)
         return self.recoveries[-1]
+
+    def _expect_accepting(self, load: Load) -> None:
+        """Whoever was hindered sends again: all senders but the rare ones, after the last fault."""
+        _, over = self.faults[-1]
+        for kind in ("probes", "api"):
+            if getattr(load.rates, kind):
+                sent = {"probes": "probe"}.get(kind, kind)
+                try:
+                    until(lambda: load.has_accepted(sent, over), what=f"{kind} are taken again")  # noqa: B023
+                except AssertionError as error:
+                    self.contradictions.append(str(error))
 
     def note(self, text: str) -> None:
         """A figure or a limit for the report."""
@@ -164,9 +207,22 @@ class Trial:
         self.results.append(Result.skipped(self.fault, self.title, reason))
         pytest.skip(reason)
 
-    def conclude(self, load: Load, bound: Bound, *, quiet_seconds: float = 60.0) -> None:
+    def conclude(
+        self,
+        load: Load,
+        bound: Bound,
+        *,
+        answers: Collection[int] = ACCEPTING,
+        quiet_seconds: float = 60.0,
+    ) -> None:
         """
         After the load: wait until all is quiet, compare sets, record the result, then judge it.
+
+        Args:
+            load: Has ended.
+            bound: For each recovery, and for how long a command may wait outside of faults.
+            answers: What the API may have answered to the load; 0 is nothing at all.
+            quiet_seconds: For how long it is waited for quiet.
         """
         contradictions = list(self.contradictions)
         try:
@@ -175,7 +231,15 @@ class Trial:
             contradictions.append(f"I1: {error}")
         effects = load.effects()
         contradictions += violations(self.stack, load)
-        worst = max(self.recoveries, default=None)
+        contradictions += self._strange_answers(load, answers)
+        if len(load.accepted) < self._rounds:
+            contradictions.append(f"only {len(load.accepted)} commands accepted")
+        waits = [
+            seconds_outside(command.accepted_at, max(effects[number]), self.faults)
+            for number, command in load.accepted.items()
+            if number in effects
+        ]
+        worst = max([*self.recoveries, *waits], default=None)
         allowed = bound.seconds if self.is_full else _SHORT_PATIENCE * bound.seconds
         if worst is not None and worst > allowed:
             contradictions.append(f"I6: recovery took {worst:.1f} s, {allowed:.1f} s are allowed")
@@ -184,11 +248,11 @@ class Trial:
             Result(
                 fault=self.fault,
                 title=self.title,
-                rounds=max(1, len(self.recoveries)),
+                rounds=max(1, self._rounds),
                 accepted=len(load.accepted),
                 unknown=len(load.unknown),
                 dead=len(dead),
-                lost=len(set(load.accepted) - set(effects) - dead),
+                lost=len(owed(self.stack, load) - set(effects) - dead),
                 doubled=sum(len(effects.get(n, ())) > 1 for n in load.accepted),
                 bound_seconds=bound.seconds,
                 bound_reason=bound.reason,
@@ -198,3 +262,16 @@ class Trial:
             )
         )
         assert not contradictions, "\n".join(contradictions)
+
+    def _strange_answers(self, load: Load, fit: Collection[int]) -> list[str]:
+        strange = {status: n for status, n in load.answers.items() if status not in fit}
+        found = [f"the API answered {strange} (0 is nothing)"] if strange else []
+        if 503 not in fit and (hindered := len(load.refused) + len(load.unknown)):
+            found.append(f"{hindered} commands were refused or without an answer")
+        return found
+
+
+def seconds_outside(began: float, ended: float, faults: Sequence[tuple[float, float]]) -> float:
+    """How long something took, without the time in which a fault lasted; all in Unix time."""
+    inside = sum(max(0.0, min(ended, over) - max(began, start)) for start, over in faults)
+    return max(0.0, ended - began - inside)
