@@ -29,8 +29,8 @@ FURTHER = "further_deliveries"
 # Enough to make a message's own cost small; a killed worker makes so many wait.
 MOST_RUNG_TOGETHER = 16
 
-# kombu keeps a list for each of these and fetches from the first that holds something, over all
-# queues. Workers of 0.1.0 do so too: it is kombu's default.
+# kombu keeps a list for each of these; our transport fetches from a queue's first that holds
+# something. Workers of 0.1.0 fetch from all of them too: it is kombu's default.
 PRIORITIES = (0, 3, 6, 9)
 
 _EXCHANGE = Exchange("tasks", type="direct")

@@ -15,6 +15,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from kombu.transport import redis
@@ -107,7 +108,7 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
 
 
 class Channel(redis.Channel):  # type: ignore[misc]  # as above
-    """Hands on ringings only, and of them only what they have to say."""
+    """Hands on ringings only, and of them only what they have to say; serves queues in turn."""
 
     QoS = QoS
     _is_decoded = False
@@ -131,6 +132,27 @@ class Channel(redis.Channel):  # type: ignore[misc]  # as above
                 log.error("bus_message_refused", queue=queue, reason="it is no ringing")
 
         self.connection._callbacks[queue] = guarded  # noqa: SLF001 - as above
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """
+        Ask for all lists of one queue, then for those of the next.
+
+        kombu asks for the first lists of all queues first, so a queue that always has something in
+        its first list would starve the other lists of every other queue. After a fetch kombu puts
+        that queue behind the others, from whichever of its lists it was.
+        Source: kombu 5.7.0, `kombu.transport.redis.Channel._brpop_start`.
+        """
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        lists = [self._q_for_pri(queue, step) for queue in queues for step in self.priority_steps]
+        seconds = self.brpop_timeout if timeout is None else timeout
+        command = ["BRPOP", *lists, seconds or 0]
+        if self.global_keyprefix:
+            command = self.client._prefix_args(command)  # noqa: SLF001 - as kombu does
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self.client.connection.send_command(*command)
 
     def _brpop_read(self, **options: object) -> bool:
         self._is_decoded = False

@@ -66,8 +66,10 @@ def record_feedback(
         source=uow.context.actor,
     )
     repository.add_entry(uow, entry)
+    recorded = Recorded(entry.id, _settle(uow, entry))
+    # Last: from here to its end the transaction holds up the workload's other corrections.
     _announce_correction(uow, entry)
-    return Recorded(entry.id, _settle(uow, entry))
+    return recorded
 
 
 def resolve_outcome(uow: UnitOfWork, command: ResolveOutcome) -> None:
@@ -139,6 +141,7 @@ def _record(uow: UnitOfWork, entry: EntryRow, outcome: Outcome) -> str:
 def _announce_correction(uow: UnitOfWork, entry: EntryRow) -> None:
     if entry.correction is None or entry.workload_id is None:
         return
+    repository.lock_announcing(uow, entry.workload_id)
     waiting = repository.count_waiting(uow, entry.workload_id)
     uow.emit(
         CorrectionRecorded(workload_id=entry.workload_id, feedback_id=entry.id, waiting=waiting)

@@ -65,6 +65,9 @@ class Sealer:
 
         Returns:
             How many entries were sealed.
+
+        Raises:
+            Unavailable: The database or the witness is away; nothing is sealed ahead of it.
         """
         # Should the round break off, the next one looks at all of them again: who knows which
         # database it was that came back.
@@ -85,6 +88,7 @@ class Sealer:
 
         Raises:
             Corrupt: Database and witness contradict each other or the signatures.
+            Unavailable: The database or the witness is away; nothing was sealed.
         """
         with self._units.open(Context.root(Project(project), _ACTOR)) as uow:
             session = uow.session

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+from shared.errors import Unavailable
 
 # A write that was torn by a power cut matches nothing and is passed over: an Ed25519 signature
 # with its key id has exactly 92 characters. Signatures of others may follow ours.
@@ -37,22 +40,47 @@ class Witness:
         return self._folder / f"{quote(project, safe='')}.notes"
 
     def last(self, project: str) -> str | None:
-        """The note appended last."""
+        """
+        The note appended last.
+
+        Raises:
+            Unavailable: The file cannot be read, which is not the same as that there is none.
+        """
         path = self.path(project)
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            tail = file.read().decode(errors="replace")
+        with _mapped_file_errors(path):
+            try:
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+                    tail = file.read(_TAIL_BYTES).decode(errors="replace")
+            except FileNotFoundError:
+                return None
         return next(reversed(list(notes_in(tail))), None)
 
     def append(self, project: str, note: str) -> None:
-        """Add *note* behind a blank line, so that what was torn before stays apart; durable."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """
+        Add *note* behind a blank line, so that what was torn before stays apart; durable.
+
+        Raises:
+            Unavailable: The file cannot be written; it may hold a part of the note.
+        """
+        path = self.path(project)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        descriptor = os.open(self.path(project), flags, mode=0o600)
-        try:
-            os.write(descriptor, f"\n{note}".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _mapped_file_errors(path):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # A volume that becomes full takes a part; a file object notices, `os.write` does not.
+            with os.fdopen(os.open(path, flags, mode=0o600), "ab") as file:
+                file.write(f"\n{note}".encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def _mapped_file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"The witness {path} cannot be read or written ({error.strerror}). Audit entries wait "
+            "unsealed; give its volume room, or the file to the delivery process's user.",
+            code="witness_unavailable",
+        ) from error

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sealed_log import SEED, SealedLog
+from sealed_log import SEED, SealedLog, context
+
+from shared.contracts.feedback import ResolveOutcome
 
 _ROOT = Path(__file__).parents[3]
 
@@ -86,3 +88,23 @@ def test_without_a_key_the_other_chores_go_on_and_the_log_says_why(log, process,
         assert running.poll() is None
     assert (tmp_path / "log").read_text().count("audit_not_sealed") == 1
     assert log.leaves() == []
+
+
+def test_a_witness_that_cannot_be_written_stops_sealing_and_nothing_else(log, process, tmp_path):
+    occupied = log.witness.path("a").parent
+    occupied.write_text("a file where the folder belongs")
+    log.write(3)
+    with process(SECRET_AUDIT_KEY=SEED.hex(), AUDIT_WITNESS=occupied) as running:
+        _until(lambda: "cannot be read or written" in (tmp_path / "log").read_text())
+        log.write(2)
+        with log.app.open(context("a")) as uow:
+            uow.emit(ResolveOutcome(feedback_id="fb_1"))
+        _until(lambda: log.rows("SELECT FROM spine.deliveries WHERE rung_at IS NOT NULL"))
+        assert running.poll() is None
+        assert log.leaves() == []
+        occupied.unlink()
+        _until(lambda: (log.witness.last("a") or "").split("\n")[1:2] == ["5"])
+    assert (tmp_path / "log").read_text().count("cannot be read or written") == 1
+    assert [anchor.size for anchor in log.anchors()] == [5]
+    report = log.verify()
+    assert (report.fault, report.size) == (None, 5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import resource
 import subprocess
 import sys
 import threading
@@ -178,6 +180,59 @@ def test_a_witness_that_missed_a_checkpoint_catches_up_at_the_next_start(log):
     log.sealer().seal_all()
     assert log.witness.last("a") is None
     log.sealer().seal_all()
+    assert [anchor.size for anchor in log.anchors()] == [3]
+
+
+def _assert_waits_for_its_witness(log: SealedLog, sealer: Sealer) -> None:
+    before = log.leaves()
+    for _ in range(2):
+        log.write(2)
+        with pytest.raises(Unavailable, match=re.escape(str(log.witness.path("a")))) as refused:
+            sealer.seal_all()
+        assert refused.value.code == "witness_unavailable"
+    assert log.leaves() == before
+
+
+def test_nothing_is_sealed_while_the_witness_cannot_be_read(log):
+    """Guarantee: a witness that cannot be read is not taken for one that is empty."""
+    folder = log.witness.path("a").parent
+    folder.write_text("a file where the folder belongs")
+    _assert_waits_for_its_witness(log, log.sealer())
+    assert log.leaves() == []
+    folder.unlink()
+    assert log.seal() == 4
+    assert [anchor.size for anchor in log.anchors()] == [4]
+    _assert_whole(log)
+
+
+def test_a_full_witness_is_not_left_behind_by_more_than_one_transaction(log):
+    path = log.witness.path("a")
+    path.parent.mkdir()
+    path.symlink_to("/dev/full")
+    sealer = log.sealer()
+    log.write(3)
+    assert sealer.seal_all() == 3
+    _assert_waits_for_its_witness(log, sealer)
+    path.unlink()
+    assert log.seal() == 4
+    assert [anchor.size for anchor in log.anchors()] == [3, 7]
+    _assert_whole(log)
+
+
+def test_a_checkpoint_that_was_witnessed_in_part_is_witnessed_again(log):
+    log.write(3)
+    sealer = log.sealer()
+    sealer.seal_all()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(Unavailable):
+            sealer.seal_all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log.witness.path("a").stat().st_size == 100
+    assert log.witness.last("a") is None
+    sealer.seal_all()
     assert [anchor.size for anchor in log.anchors()] == [3]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
@@ -92,6 +95,19 @@ def _outcomes(units) -> list[tuple[str, int, str, str]]:
         return [tuple(row) for row in rows]
 
 
+def _announced(units) -> list[int]:
+    """Numbers of waiting corrections, in the order in which their lane delivers them."""
+    with units.open(CONTEXT) as uow:
+        return list(
+            uow.session.execute(
+                text(
+                    "SELECT (envelope->'data'->>'waiting')::int FROM spine.deliveries "
+                    "WHERE task = 'workloads.hear_correction' ORDER BY seq"
+                )
+            ).scalars()
+        )
+
+
 def test_the_first_outcome_counts_and_later_ones_are_stored(units, workload_id):
     inference_id = _receipt(workload_id, arm="canary")
     assert _record(units, inference_id, Label(success=True)).outcome == "success"
@@ -158,14 +174,52 @@ def test_corrections_are_curated_once_the_latest_of_each_answer(
 def test_waiting_corrections_are_announced_with_their_number(units, workload_id):
     for _ in range(3):
         _record(units, _receipt(workload_id), Label(success=False, correction="right"))
-    with units.open(CONTEXT) as uow:
-        counts = uow.session.execute(
-            text(
-                "SELECT (envelope->'data'->>'waiting')::int FROM spine.deliveries "
-                "WHERE task = 'workloads.hear_correction' ORDER BY seq"
+    assert _announced(units) == [1, 2, 3]
+
+
+def test_corrections_of_one_moment_are_announced_with_their_true_number(units, workload_id):
+    """Guarantee: the announcement that is heard last counts all, so no cycle waits for one more."""
+    correction = Label(success=False, correction="right")
+    is_stored = threading.Event()
+    may_commit = threading.Event()
+
+    def record_slowly() -> None:
+        with units.open(CONTEXT) as uow:
+            service.record_feedback(
+                uow,
+                inference_id=_receipt(workload_id),
+                label=correction,
+                receipt_keys=[RECEIPT_KEY],
             )
-        ).scalars()
-        assert list(counts) == [1, 2, 3]
+            is_stored.set()
+            assert may_commit.wait(timeout=20)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(record_slowly)
+        assert is_stored.wait(timeout=20)
+        second = pool.submit(_record, units, _receipt(workload_id), correction)
+        # Long enough to finish, if nothing held it back.
+        time.sleep(0.3)
+        may_commit.set()
+        first.result()
+        second.result()
+    assert _announced(units) == [1, 2]
+
+
+def test_corrections_of_many_at_once_end_with_their_true_number(units, workload_id):
+    with ThreadPoolExecutor(8) as pool:
+        recorded = [
+            pool.submit(
+                _record,
+                units,
+                _receipt(workload_id),
+                Label(success=False, correction=f"right {number}"),
+            )
+            for number in range(40)
+        ]
+        for one in recorded:
+            one.result()
+    assert _announced(units) == list(range(1, 41))
 
 
 class _OneKey:
