@@ -120,7 +120,7 @@ class Stack:
             address.render_as_string(hide_password=False), connect_timeout=5, autocommit=True
         ) as connection:
             found = connection.execute(statement, parameters)  # type: ignore[arg-type]
-            return found.fetchall() if found.description else []
+            return found.fetchall() if found.description is not None else []
 
     def key(self, project: str) -> str:
         """An API key of *project* with all scopes, made on first use."""
