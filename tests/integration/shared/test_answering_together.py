@@ -15,7 +15,6 @@ from shared.db import Units, make_engine
 from shared.errors import Invalid, Unavailable
 from shared.ids import Project
 from shared.settings import CoreSettings
-from shared.spine import deliveries
 
 A = Context.root(Project("a"), "test")
 SETTINGS = CoreSettings(
@@ -131,7 +130,29 @@ def test_a_worker_of_the_last_release_begins_nothing_that_waits_for_its_retry(ro
     ids = room.rung("asks to wait")
     answering.answer(ids)
     with room.units.open(A) as uow:
-        assert deliveries.peek(uow.session, ids[0]) is None
+        begun = uow.session.execute(
+            text("SELECT id FROM spine.begin(CAST(:id AS uuid))"), {"id": ids[0]}
+        ).scalar_one()
+    assert begun is None
+
+
+@pytest.mark.parametrize("rings", [1, 2])
+def test_what_is_running_is_begun_by_no_copy_of_its_ringing(room, rings):
+    """Guarantee: while nothing crashes, a task calls out once."""
+    (delivery,) = room.rung("first")
+    with room.spine.open(A) as uow:
+        uow.session.execute(text("UPDATE spine.deliveries SET rings = :n"), {"n": rings})
+    began = []
+
+    def copy_and_finish(work):
+        began.append(work.delivery.starts)
+        answering.answer([delivery])
+        room.phased(work)
+
+    answering.CONSUMERS[TASK] = Consumer(WorkloadCreated, copy_and_finish)
+    answering.answer([delivery])
+    assert began == [rings - 1]
+    assert room.audited() == ["first"]
 
 
 def test_the_first_ringing_records_no_start_and_a_second_does(room):
