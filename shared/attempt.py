@@ -1,7 +1,8 @@
 """One ringing of one delivery: takes the row, runs the body, decides what an error means. Once.
 
-The first ringing costs one transaction: the row is taken in that of its effect. Rung again, its
-start is recorded in a transaction before, so that what kills its worker is counted.
+The first ringing costs one transaction: the row is taken in that of its effect. Rung again, or
+when it calls out, its start is recorded in a transaction before: what kills its worker is counted,
+and nobody begins it a second time while it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from shared.ids import Project
 from shared.logging import get_logger
 from shared.process import process_settings
 from shared.spine import deliveries
-from shared.spine.deliveries import Claim, Delivery
+from shared.spine.deliveries import Delivery
 from shared.work import Work
 
 log = get_logger(__name__)
@@ -106,7 +107,9 @@ class Attempt:
 
     def _carry_out(self, delivery_id: str) -> str | None:
         with self._units.open(NOBODY) as uow:
-            claim = deliveries.claim(uow.session, delivery_id, self._phased())
+            claim = deliveries.claim(
+                uow.session, delivery_id, self._phased(), process_settings().ring_again_seconds
+            )
             if claim is None:
                 return None
             self._delivery = claim.delivery
@@ -115,17 +118,12 @@ class Attempt:
                 assert consumer.effect, "rows of other tasks are kept"
                 consumer.effect(UnitOfWork(uow.session, context, claim.at), claim.delivery)
                 return "done"
-        return self._carry_out_at_length(claim)
+        return self._carry_out_at_length(claim.delivery)
 
-    def _carry_out_at_length(self, claim: Claim) -> str | None:
-        delivery: Delivery | None = claim.delivery
-        if claim.is_repeated:
-            with self._units.open(NOBODY) as uow:
-                delivery = deliveries.peek(uow.session, claim.delivery.id)
-        if delivery is None or delivery.starts >= process_settings().delivery_attempts:
-            # Done; or its last attempt ended its worker without a word, and who rings will bury it.
+    def _carry_out_at_length(self, delivery: Delivery) -> str | None:
+        if delivery.starts >= process_settings().delivery_attempts:
+            # Its last attempt ended its worker without a word, and who rings will bury it.
             return None
-        self._delivery = delivery
         consumer, context = self._prepare(delivery)
         self._make_way()
         consumer.run(Work(self._units, delivery, context))

@@ -71,7 +71,9 @@ class CoreSettings(BaseServiceSettings):
     # makes a new one after a second and twice this.
     bus_health_seconds: Annotated[int, Ge(1), Le(300)] = 25
 
-    # A delivery that was rung and not taken is rung again after this long.
+    # An unfinished delivery is rung again so long after its ringing or, if that is later, its
+    # recorded start. Above the hard limit, none is begun or buried while it runs; below, what
+    # calls out for longer than this is begun beside itself.
     ring_again_seconds: Annotated[float, Ge(0.5), Le(600)] = 30.0
     ring_window: Annotated[int, Ge(1), Le(10_000)] = 64
     delivery_poll_milliseconds: Annotated[int, Ge(5), Le(5_000)] = 50

@@ -150,6 +150,7 @@ def share_out(
     Returns:
         Messages. While others wait, one that is not full is left out: places become free one by
         one, and filled one by one they would make a window of messages with one delivery each.
+        One that begins with a project's first is sent all the same.
     """
     load = Counter(due.queue for due in chosen)
     for (queue, _project), count in in_flight.items():
@@ -158,8 +159,9 @@ def share_out(
     for queue in dict.fromkeys(due.queue for due in chosen):
         fresh = [due for due in chosen if due.queue == queue and not due.rings]
         size = max(1, min(most, load[queue] // _MESSAGES_AT_LEAST))
-        if waiting.get(queue):
-            fresh = fresh[: len(fresh) - len(fresh) % size]
+        full = len(fresh) - len(fresh) % size
+        if waiting.get(queue) and full < len(fresh) and fresh[full].turn > 1:
+            fresh = fresh[:full]
         messages += [fresh[start : start + size] for start in range(0, len(fresh), size)]
     return messages
 

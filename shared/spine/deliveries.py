@@ -32,14 +32,11 @@ _PUBLISH = text("""
     VALUES (:id, :project, :type, CAST(:envelope AS jsonb))
 """)
 _CLAIM = text("""
-    SELECT is_taken, is_repeated, id, project, queue, task, starts, envelope, now() AS at,
+    SELECT is_taken, id, project, queue, task, starts, envelope, now() AS at,
            set_config('app.project', project, true)
-    FROM spine.claim(CAST(:id AS uuid), CAST(:kept AS text[]))
+    FROM spine.claim(CAST(:id AS uuid), CAST(:kept AS text[]), CAST(:again AS double precision))
 """)
 _TAKE = text("SELECT id, project, queue, task, starts, envelope FROM spine.take(CAST(:id AS uuid))")
-_BEGIN = text(
-    "SELECT id, project, queue, task, starts, envelope FROM spine.begin(CAST(:id AS uuid))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +71,12 @@ class Claim:
 
     Attributes:
         is_taken: It is deleted in this transaction, which acts for its project from now on.
-        is_repeated: It was rung before, so its start has to be recorded first.
+            Otherwise this transaction has recorded its start, and has to end before the body runs.
         at: The instant this transaction began, by the database clock, UTC.
     """
 
     delivery: Delivery
     is_taken: bool
-    is_repeated: bool
     at: datetime
 
 
@@ -121,22 +117,25 @@ def queue_of(task: str) -> str:
     return task.partition(".")[0]
 
 
-def claim(session: Session, delivery_id: str, kept: Sequence[str]) -> Claim | None:
+def claim(
+    session: Session, delivery_id: str, kept: Sequence[str], again_seconds: float
+) -> Claim | None:
     """
-    Take the row of a first ringing, in one round trip; read any other.
+    Take the row of a first ringing, in one round trip; record the start of any other.
 
     Args:
         session: Of a transaction that acts for no project yet.
         delivery_id: Which.
-        kept: Tasks whose row is only read, because they take it in their last transaction.
+        kept: Tasks whose row is not taken yet, because they take it in their last transaction.
+        again_seconds: So long nobody else begins a row whose start was recorded.
 
     Returns:
-        None when it is done already, or when another worker holds it right now.
+        None when it is done already, when it is due later, or when another worker has it right now.
     """
-    row = session.execute(_CLAIM, {"id": delivery_id, "kept": list(kept)}).one_or_none()
-    if row is None:
-        return None
-    return Claim(_delivery(row), row.is_taken, row.is_repeated, row.at)
+    row = session.execute(
+        _CLAIM, {"id": delivery_id, "kept": list(kept), "again": again_seconds}
+    ).one_or_none()
+    return None if row is None else Claim(_delivery(row), row.is_taken, row.at)
 
 
 def take(session: Session, delivery_id: str) -> Delivery | None:
@@ -147,12 +146,6 @@ def take(session: Session, delivery_id: str) -> Delivery | None:
         None when it is done already, or when another worker holds it right now.
     """
     row = session.execute(_TAKE, {"id": delivery_id}).one_or_none()
-    return None if row is None or row.id is None else _delivery(row)
-
-
-def peek(session: Session, delivery_id: str) -> Delivery | None:
-    """The row without taking it; None when it is done. Records a start when rung again."""
-    row = session.execute(_BEGIN, {"id": delivery_id}).one_or_none()
     return None if row is None or row.id is None else _delivery(row)
 
 

@@ -19,7 +19,7 @@ class Backlog:
 
     Attributes:
         unfinished: All its deliveries, those that are due later included.
-        due: Deliveries that wait for a worker, or that one is working on.
+        due: Deliveries that wait for a worker, or that one is working on in a single transaction.
         oldest_due_seconds: How long the oldest of them has been due.
         oldest_retried_seconds: Age of the oldest delivery that was tried and did not succeed yet.
         dead: Dead letters.

@@ -59,7 +59,7 @@ _IN_FLIGHT = text("""
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """A delivery whose attempts all ended without a word."""
+    """A delivery that has no attempts left and did not end."""
 
     id: str
     project: Project
@@ -137,11 +137,16 @@ def unmark_all(session: Session) -> int:
 
 
 def list_exhausted(session: Session, *, attempts: int, again_seconds: float) -> list[Exhausted]:
-    """Deliveries whose last start cannot be running any more; locked for this transaction."""
+    """
+    Deliveries without attempts left that are not being carried out; locked for this transaction.
+
+    A start is recorded with every ringing after the first, also of a row that only waited long in
+    the bus. So the last attempt is given *again_seconds* from its ringing and from its beginning.
+    """
     rows = session.execute(
         text("""
             SELECT CAST(id AS text), project, starts, last_error FROM spine.deliveries
-            WHERE starts > 0 AND starts >= :attempts
+            WHERE starts > 0 AND starts >= :attempts AND due_at <= now()
               AND (rung_at IS NULL OR rung_at < now() - make_interval(secs => :again))
             ORDER BY starts LIMIT 100 FOR UPDATE SKIP LOCKED
         """),

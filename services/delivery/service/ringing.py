@@ -74,9 +74,10 @@ def _ring(units: Units, bell: Bell, messages: list[list[Due]]) -> None:
 
 def bury_exhausted(units: Units, settings: CoreSettings) -> int:
     """
-    Turn deliveries into dead letters that were started too often and never ended.
+    Turn deliveries into dead letters that have no attempts left and never ended.
 
-    An attempt that raises is counted by the task itself; this catches what kills its worker.
+    An attempt that raises is counted by the task itself; this catches what kills its worker. Every
+    further ringing counts as well, even if its predecessor never began.
 
     Returns:
         How many were buried.

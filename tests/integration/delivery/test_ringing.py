@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -14,7 +15,10 @@ from services.delivery.adapters.celery_bell import CeleryBell
 from services.delivery.bootstrap import make_bell
 from services.delivery.service.ringing import bury_exhausted, ring_due
 from shared.broker import FURTHER, make_celery
+from shared.context import Context
 from shared.errors import Unavailable
+from shared.ids import Project
+from shared.spine import deliveries
 
 
 def _rung(bench) -> list[str]:
@@ -168,6 +172,35 @@ def test_a_queue_that_nobody_serves_is_not_rung_again_and_again(bench):
         ring_due(bench.spine, bench.bell, bench.settings.model_copy(update={"ring_window": 4}))
         bench.rows("UPDATE spine.deliveries SET rung_at = rung_at - interval '2 s' RETURNING 1")
     assert len(_rung(bench)) == 4
+
+
+@pytest.mark.parametrize("starts", [0, 2])
+def test_a_row_is_rung_again_or_buried_only_so_long_after_its_start(bench, starts):
+    """Guarantee: what waited long in the bus is neither begun twice nor buried while it runs."""
+    delivery = bench.deliver()
+    assert _ring(bench) == [delivery]
+    bench.rows(
+        "UPDATE spine.deliveries SET starts = :starts, rings = :starts, "
+        "rung_at = now() - interval '1 h' RETURNING 1",
+        starts=starts,
+    )
+    _begin(bench, delivery)
+    assert _ring(bench) == []
+    bench.rows("UPDATE spine.deliveries SET rung_at = NULL RETURNING 1")  # the bus was wiped
+    assert _ring(bench) == []
+    assert bury_exhausted(bench.spine, bench.settings) == 0
+    time.sleep(bench.settings.ring_again_seconds)
+    assert (_ring(bench) == [delivery]) == (starts == 0)
+    assert bury_exhausted(bench.spine, bench.settings) == (starts > 0)
+
+
+def _begin(bench, delivery: str) -> None:
+    """What a worker does before a body that calls out."""
+    with bench.app.open(Context.root(Project(""), "test")) as uow:
+        again = bench.settings.ring_again_seconds
+        claim = deliveries.claim(uow.session, delivery, ["drift.probe"], again)
+    assert claim is not None
+    assert not claim.is_taken
 
 
 def test_an_exhausted_row_that_cannot_be_read_is_buried_and_stops_nobody(bench):

@@ -79,11 +79,13 @@ class Loop:
     def due(self) -> list[Delivery]:
         """Deliveries that are due now, in the order of emission."""
         with self.units.open(self.context) as uow:
-            ids = uow.session.execute(
-                text("SELECT id FROM spine.deliveries WHERE due_at <= now() ORDER BY seq")
-            ).scalars()
-            found = [deliveries.peek(uow.session, str(id_)) for id_ in ids]
-        return [delivery for delivery in found if delivery]
+            rows = uow.session.execute(
+                text("""
+                    SELECT CAST(id AS text), project, queue, task, starts, envelope
+                    FROM spine.deliveries WHERE due_at <= now() ORDER BY seq
+                """)
+            )
+            return [Delivery(*row) for row in rows]
 
     def sent(self, task: str) -> list[dict[str, Any]]:
         """Bodies of the deliveries that wait for *task*, due or not."""

@@ -66,6 +66,8 @@ class Room:
         match name:
             case "refuses":
                 raise Invalid("It cannot be done.", code="refused")
+            case "asks to wait":
+                raise Unavailable(code="busy", retry_after=60)
             case "raises":
                 raise ValueError("It cannot be done.")
             case "takes long":
@@ -107,9 +109,50 @@ def test_each_is_answered_once_and_fails_alone(room):
     """Guarantee: a delivery that fails takes no effect of its neighbours with it."""
     ids = room.rung("first", "refuses", "raises", "last")
     answering.answer(ids)
-    answering.answer(ids)
     assert sorted(room.audited()) == ["first", "last"]
-    assert room.rows("CAST(id AS text), starts, rings") == [(ids[2], 2, 0)]
+    assert room.rows("CAST(id AS text), starts, rings") == [(ids[2], 1, 0)]
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("is_phased", [False, True])
+def test_copies_of_a_ringing_spend_no_attempt_of_what_waits_for_its_retry(room, is_phased):
+    """Guarantee: what failed is tried again when its pause is over, and not before."""
+    if is_phased:
+        answering.CONSUMERS[TASK] = Consumer(WorkloadCreated, room.phased)
+    ids = room.rung("asks to wait")
+    for _ in range(3):
+        answering.answer(ids)
+    assert room.done == ["asks to wait"]
+    assert room.rows("starts, rings, due_at > now() + interval '50 s'") == [(1, 0, True)]
+
+
+def test_a_worker_of_the_last_release_begins_nothing_that_waits_for_its_retry(room):
+    ids = room.rung("asks to wait")
+    answering.answer(ids)
+    with room.units.open(A) as uow:
+        begun = uow.session.execute(
+            text("SELECT id FROM spine.begin(CAST(:id AS uuid))"), {"id": ids[0]}
+        ).scalar_one()
+    assert begun is None
+
+
+@pytest.mark.parametrize("rings", [1, 2])
+def test_what_is_running_is_begun_by_no_copy_of_its_ringing(room, rings):
+    """Guarantee: while nothing crashes, a task calls out once."""
+    (delivery,) = room.rung("first")
+    with room.spine.open(A) as uow:
+        uow.session.execute(text("UPDATE spine.deliveries SET rings = :n"), {"n": rings})
+    began = []
+
+    def copy_and_finish(work):
+        began.append(work.delivery.starts)
+        answering.answer([delivery])
+        room.phased(work)
+
+    answering.CONSUMERS[TASK] = Consumer(WorkloadCreated, copy_and_finish)
+    answering.answer([delivery])
+    assert began == [rings - 1]
+    assert room.audited() == ["first"]
 
 
 def test_the_first_ringing_records_no_start_and_a_second_does(room):
@@ -118,7 +161,9 @@ def test_the_first_ringing_records_no_start_and_a_second_does(room):
     answering.answer([delivery])
     assert room.rows("starts") == [(1,)]
     with room.spine.open(A) as uow:
-        uow.session.execute(text("UPDATE spine.deliveries SET rings = 2, starts = 0"))
+        uow.session.execute(
+            text("UPDATE spine.deliveries SET rings = 2, starts = 0, due_at = now()")
+        )
     starts = []
     room.effect = lambda *_: starts.extend(room.rows("starts"))
     answering.CONSUMERS[TASK] = Consumer(WorkloadCreated, room.phased, lambda *_: None)

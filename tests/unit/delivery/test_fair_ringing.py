@@ -64,7 +64,7 @@ rings = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2)), max_size=8
 def test_a_delivery_is_in_one_message_of_its_queue_and_a_repeated_one_alone(
     due, flying, waiting, most
 ):
-    chosen = [Due(str(n), queue, "p", "t", again) for n, (queue, again) in enumerate(due)]
+    chosen = [Due(str(n), queue, "p", "t", again, turn=2) for n, (queue, again) in enumerate(due)]
     messages = share_out(chosen, {("a", "p"): flying}, {"a": waiting}, most)
     rung = [int(one.id) for message in messages for one in message]
     assert len(rung) == len(set(rung))
@@ -81,8 +81,8 @@ def test_a_delivery_is_in_one_message_of_its_queue_and_a_repeated_one_alone(
     assert {int(one.id) for one in chosen if one.rings} <= set(rung)
 
 
-def _sizes(count, in_flight, waiting):
-    due = [Due(str(n), "q", "p", "t") for n in range(count)]
+def _sizes(count, in_flight, waiting, turn=2):
+    due = [Due(str(n), "q", "p", "t", turn=turn + n) for n in range(count)]
     return [len(message) for message in share_out(due, in_flight, waiting, 16)]
 
 
@@ -99,6 +99,12 @@ def test_a_message_that_is_not_full_waits_until_the_workers_run_out_of_others():
     assert _sizes(1, {("q", "o"): 63}, {"q": 3}) == []
     assert _sizes(1, {("q", "o"): 63}, {"q": 0}) == [1]
     assert _sizes(1, {("q", "o"): 14}, {"q": 14}) == [1]
+
+
+def test_the_first_of_a_project_waits_for_no_others_of_its_message():
+    assert _sizes(1, {("q", "o"): 63}, {"q": 3}, turn=1) == [1]
+    # A full message takes the first along, and what is left over is nobody's first.
+    assert _sizes(10, {("q", "o"): 54}, {"q": 3}, turn=1) == [8]
 
 
 @given(
