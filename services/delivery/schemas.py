@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.delivery.domain import full_queue_name, key_prefix
 from services.delivery.repository.dead_letters import DeadLetter as Letter
@@ -69,7 +69,7 @@ class DeadLetter(BaseModel):
     queue: str
     task: str
     # What could not be read is shown as it was stored.
-    event: Annotated[Envelope | dict[str, Any], Field(union_mode="left_to_right")]
+    event: Annotated[Envelope | JsonValue, Field(union_mode="left_to_right")]
     reason: str
     last_error: str | None
     attempts: int
@@ -82,7 +82,7 @@ class DeadLetter(BaseModel):
             id=letter.id,
             queue=letter.queue,
             task=letter.task,
-            event=letter.envelope,
+            event=letter.stored,
             reason=letter.reason,
             last_error=letter.last_error,
             attempts=letter.starts,

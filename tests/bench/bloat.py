@@ -36,6 +36,7 @@ PARTS = 10
 # So many are due at most, and half as many at least.
 BACKLOG = 2_000
 WINDOW = 64
+AGAIN_SECONDS = 30.0
 PASSWORD = "perpetune-bench"
 # A neighbour on the machine may cost so much; a table that is not kept clean costs more each part.
 NOISE = 1.5
@@ -113,7 +114,7 @@ def run_part(spine: Units, app: Units, messages: int) -> Part:
         with app.open(NOBODY) as uow:
             for due in marked:
                 began = time.perf_counter()
-                taken = deliveries.claim(uow.session, due, ())
+                taken = deliveries.claim(uow.session, due, (), AGAIN_SECONDS)
                 part.takes.append(time.perf_counter() - began)
                 assert taken, due
                 assert taken.is_taken, due
@@ -127,9 +128,9 @@ def run_part(spine: Units, app: Units, messages: int) -> Part:
 def mark(uow: UnitOfWork) -> list[str]:
     """What one round of the ringer does in Postgres."""
     assert rows.is_ringer(uow.session)
-    in_flight = rows.count_in_flight(uow.session, 30.0)
+    in_flight = rows.count_in_flight(uow.session, AGAIN_SECONDS)
     places = {QUEUE: WINDOW}
-    due = rows.list_due(uow.session, places, again_seconds=30.0, attempts=8)
+    due = rows.list_due(uow.session, places, again_seconds=AGAIN_SECONDS, attempts=8)
     chosen = choose_fairly(due, in_flight, places)
     messages = share_out(chosen, in_flight, {}, MOST_RUNG_TOGETHER)
     return [one.id for message in rows.mark_rung(uow.session, messages) for one in message]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +25,13 @@ def list_dead_letters(
     connection: Connection = ctx.obj
     rows = connection.get("dead-letters", limit=limit)["data"]
     if not as_json:
-        rows = [
-            {**row, "type": row["event"]["type"], "subject": row["event"]["subject"]}
-            for row in rows
-        ]
+        rows = [{**row, **_about(row["event"])} for row in rows]
     write_rows(rows, _COLUMNS, as_json=as_json, empty="There is no dead letter.")
+
+
+def _about(event: Any) -> dict[str, str]:  # noqa: ANN401 - what cannot be read may be any JSON
+    known = event if isinstance(event, dict) else {}
+    return {name: str(known.get(name, "")) for name in ("type", "subject")}
 
 
 @app.command()

@@ -5,20 +5,25 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from pydantic import JsonValue
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A delivery that was given up, with all that is known about it."""
+    """
+    A delivery that was given up, with all that is known about it.
+
+    Attributes:
+        stored: The envelope as it lies in the row: any JSON value.
+    """
 
     id: str
     queue: str
     task: str
-    envelope: dict[str, Any]
+    stored: JsonValue
     reason: str
     last_error: str | None
     starts: int

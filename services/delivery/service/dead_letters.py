@@ -5,8 +5,9 @@ from __future__ import annotations
 from services.delivery.repository import dead_letters
 from services.delivery.repository.dead_letters import DeadLetter
 from shared.broker import ROOM_QUEUES
+from shared.contracts.envelope import Envelope
 from shared.db import UnitOfWork
-from shared.errors import Conflict, Missing
+from shared.errors import Conflict, Corrupt, Missing
 from shared.ids import uuid7
 
 
@@ -35,7 +36,7 @@ def replay_dead_letter(uow: UnitOfWork, letter_id: str) -> str:
 
     Raises:
         Missing: As `load_dead_letter`.
-        Conflict: It was no delivery of ours.
+        Conflict: It was no delivery of ours, or cannot be read.
     """
     letter = load_dead_letter(uow, letter_id)
     if letter.queue not in ROOM_QUEUES:
@@ -43,6 +44,12 @@ def replay_dead_letter(uow: UnitOfWork, letter_id: str) -> str:
             f"Dead letter {letter_id} was a message in the queue {letter.queue}, whose sender "
             "waits no longer; send it again, or discard it.",
             code="dead_letter_not_replayable",
+        )
+    if _event_of(letter) is None:
+        raise Conflict(
+            f"What dead letter {letter_id} holds is no event, so no task can do anything about it; "
+            "discard it.",
+            code="dead_letter_unreadable",
         )
     delivery = uuid7()
     # Somebody may have been faster since it was read.
@@ -69,8 +76,15 @@ def discard_dead_letter(uow: UnitOfWork, letter_id: str, reason: str) -> None:
 
 
 def _facts(letter: DeadLetter) -> dict[str, str]:
-    event = letter.envelope
-    return {"task": letter.task, "event": event["id"], "type": event["type"]}
+    event = _event_of(letter)
+    return {"task": letter.task, **({"event": event.id, "type": event.type} if event else {})}
+
+
+def _event_of(letter: DeadLetter) -> Envelope | None:
+    try:
+        return Envelope.read(letter.stored)
+    except Corrupt:
+        return None
 
 
 def _missing(letter_id: str) -> Missing:

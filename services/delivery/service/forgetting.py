@@ -6,8 +6,10 @@ from services.delivery.service.ringing import EVERY_PROJECT
 from shared.db import Units
 from shared.spine import answers
 
-# Some milliseconds of work; a backlog is worked off in several rounds.
+# Some milliseconds of work, in a transaction of its own.
 _BATCH = 1_000
+# Of one round; a longer backlog is worked off in several.
+_BATCHES = 20
 
 
 def forget_answers(units: Units, hours: float) -> int:
@@ -17,5 +19,11 @@ def forget_answers(units: Units, hours: float) -> int:
     Returns:
         How many were deleted in this round.
     """
-    with units.open(EVERY_PROJECT) as uow:
-        return answers.forget(uow.session, hours, _BATCH)
+    forgotten = 0
+    for _ in range(_BATCHES):
+        with units.open(EVERY_PROJECT) as uow:
+            found = answers.forget(uow.session, hours, _BATCH)
+        forgotten += found
+        if found < _BATCH:
+            break
+    return forgotten

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -85,6 +87,32 @@ def test_poisoned_deliveries_are_replayed_with_one_effect_each(bench, eventually
         for kind, letter in letters.items()
     }
     assert client.get(LETTERS).json()["data"] == []
+
+
+@pytest.mark.parametrize("envelope", ["[]", "null", "7", '"text"', "{}", '{"id": "evt_1"}'])
+def test_a_letter_that_cannot_be_read_is_shown_and_discarded_but_not_replayed(
+    bench, client, envelope
+):
+    """Guarantee: whatever lies in a row, a person can look at it and put it away."""
+    unreadable = bench.deliver()
+    bench.rows(
+        "UPDATE spine.deliveries SET envelope = CAST(:envelope AS jsonb) RETURNING 1",
+        envelope=envelope,
+    )
+    bench.rows("SELECT spine.bury(CAST(:id AS uuid), 'message_unreadable')", id=unreadable)
+    path = f"{LETTERS}/{unreadable}"
+    (listed,) = client.get(LETTERS).json()["data"]
+    assert client.get(path).json() == listed
+    assert listed["event"] == json.loads(envelope)
+    refused = client.post(f"{path}/replay")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "dead_letter_unreadable"
+    assert client.get(path).status_code == 200
+    assert client.post(f"{path}/discard", json={"reason": "nobody knows"}).status_code == 200
+    assert client.get(LETTERS).json()["data"] == []
+    assert bench.rows(
+        "SELECT subject, facts FROM spine.audit_entries WHERE action = 'dead_letter.discarded'"
+    ) == [(unreadable, {"task": "drift.probe", "buried_because": "message_unreadable"})]
 
 
 def test_a_discarded_letter_does_not_come_back(bench, eventually, client, tmp_path):

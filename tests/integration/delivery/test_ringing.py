@@ -194,6 +194,16 @@ def test_a_row_is_rung_again_or_buried_only_so_long_after_its_start(bench, start
     assert bury_exhausted(bench.spine, bench.settings) == (starts > 0)
 
 
+def test_what_a_worker_of_the_last_release_begins_is_rung_again_only_so_long_after(bench):
+    delivery = bench.deliver()
+    assert _ring(bench) == [delivery]
+    bench.rows("UPDATE spine.deliveries SET rung_at = now() - interval '1 h' RETURNING 1")
+    bench.rows("SELECT spine.begin(CAST(:id AS uuid))", id=delivery)
+    assert _ring(bench) == []
+    time.sleep(bench.settings.ring_again_seconds)
+    assert _ring(bench) == [delivery]
+
+
 def _begin(bench, delivery: str) -> None:
     """What a worker does before a body that calls out."""
     with bench.app.open(Context.root(Project(""), "test")) as uow:

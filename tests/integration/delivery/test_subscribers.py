@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+import redis
 from kombu import Connection
 
 from services.delivery.domain import full_queue_name, key_prefix
@@ -13,6 +15,7 @@ from services.delivery.settings import DeliverySettings
 from shared.context import Context
 from shared.contracts.envelope import Envelope
 from shared.contracts.workloads import CycleOpened, WorkloadCreated
+from shared.errors import Unavailable
 from shared.ids import Project
 
 A, B = (Context.root(Project(name), "test") for name in "ab")
@@ -84,6 +87,25 @@ def test_a_full_queue_of_one_subscriber_does_not_hold_up_another(bench):
     _emit(bench, B, "wl_b")
     _push(bench)
     assert [event.subject for event in _consume(bench, "b", "quick")] == ["wl_b"]
+
+
+def test_a_queue_that_takes_nothing_holds_up_no_other_and_not_itself(bench, eventually):
+    """Guarantee: what is wrong with one subscriber's queue delays that subscriber alone."""
+    prefix = key_prefix(bench.settings.broker_prefix, "a")
+    for queue in ("broken", "mine", "spoilt"):
+        _subscribe(bench, queue=queue)
+    with redis.Redis.from_url(bench.settings.bus_url) as bus:
+        keys = [f"{prefix}{full_queue_name('a', queue)}" for queue in ("broken", "spoilt")]
+        for key in keys:
+            bus.set(key, "no list")
+        _emit(bench, A, "wl_1")
+        with pytest.raises(Unavailable):
+            _push(bench)
+        assert [event.subject for event in _consume(bench)] == ["wl_1"]
+        bus.delete(*keys)
+    eventually(lambda: _push(bench) == 2, seconds=SETTINGS.subscriber_hold_seconds / 2)
+    for queue in ("broken", "spoilt"):
+        assert [event.subject for event in _consume(bench, queue=queue)] == ["wl_1"]
 
 
 def test_only_the_types_asked_for_arrive(bench):

@@ -119,6 +119,15 @@ def test_dead_letters_are_listed_and_shown(stub, perpetune):
     assert json.loads(perpetune("dead-letters", "show", "dl_1", "--json")[1]) == LETTER
 
 
+@pytest.mark.parametrize("event", [[], None, {}, "text"])
+def test_a_dead_letter_that_holds_no_event_is_listed_and_shown(stub, perpetune, event):
+    letter = {**LETTER, "event": event}
+    stub.will_answer("GET", "/api/v1/dead-letters", page(letter))
+    assert LETTER["id"] in perpetune("dead-letters", "list")[1]
+    stub.will_answer("GET", "/api/v1/dead-letters/dl_1", letter)
+    assert "it broke" in perpetune("dead-letters", "show", "dl_1")[1]
+
+
 def test_dead_letter_is_replayed_or_discarded_with_a_reason(stub, perpetune):
     replayed = {"id": "new", "object": "delivery", "dead_letter": "dl_1"}
     stub.will_answer("POST", "/api/v1/dead-letters/dl_1/replay", replayed)
