@@ -256,7 +256,8 @@ class Stack:
         }
 
     def logs(self) -> str:
-        return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log"))
+        """All that was ever logged, what was put aside for its length included."""
+        return "\n".join(path.read_text(errors="replace") for path in self.home.logs.glob("*.log*"))
 
     def log(self, name: str) -> str:
         return (self.home.logs / f"{name}.log").read_text(errors="replace")
