@@ -20,11 +20,12 @@ from shared import http, process
 from shared.blobs import BlobStore
 from shared.context import Context
 from shared.contracts.envelope import Message
-from shared.db import Units
+from shared.db import Units, make_engine
 from shared.ids import Project
 from shared.keys import KeyRing, StoredKey, mac_of
 from shared.rotation import RotatingSecret
 from shared.scopes import SCOPES
+from shared.settings import CoreSettings
 
 PROJECT = Context.root(Project("default"), "test")
 _CACHED = (
@@ -58,6 +59,7 @@ class Room:
     """What the tests do with evaluation."""
 
     units: Units
+    spine: Units
     blobs: BlobStore
     client: TestClient
 
@@ -120,8 +122,12 @@ class Room:
         )
 
     def ring(self) -> None:
-        """Ring the oldest delivery once, as delivery does."""
+        """Ring the oldest delivery once, as delivery does when it is due."""
         first = self.due()[0]
+        with self.spine.open(PROJECT) as uow:
+            uow.session.execute(
+                text("UPDATE spine.deliveries SET due_at = now() WHERE id = :id"), {"id": first.id}
+            )
         celery.current_app.tasks[first.task](str(first.id))
 
     def run(self, most: int = 50) -> None:
@@ -177,9 +183,11 @@ def make_room(database, tmp_path, monkeypatch):
             monkeypatch.setenv(f"PERPETUNE_EVALUATION_{name.upper()}", str(value))
         _forget()
         units = process.process_units()
-        return Room(units, process.process_blobs(), _client(units))
+        return Room(units, spine, process.process_blobs(), _client(units))
 
+    spine = Units(make_engine(database.spine, CoreSettings()))
     yield make
+    spine.engine.dispose()
     process.process_units().engine.dispose()
     _forget()
 

@@ -57,7 +57,8 @@ def test_answer_says_who_gave_it_and_is_recorded(door, directed):
 def test_content_is_kept_only_where_the_policy_says_so(door):
     door.world.route(capture_content=True)
     door.post(PATH, CHAT | {"model": "shop"})
-    door.client().chat.completions.create(model="shop", messages=HI, stream=True).response.read()
+    client = door.client()  # its connections end with it
+    client.chat.completions.create(model="shop", messages=HI, stream=True).response.read()
     first, second = door.world.await_lines(2)
     assert first.content is not None
     assert first.content.messages == HI
