@@ -21,7 +21,8 @@ FAULT = "F-28"
 WINDOW = 8
 LAYOUT = Layout(settings=(("ring_window", WINDOW),))
 BACKLOG, SHORT_BACKLOG = 100_000, 10_000
-SINGLE = 15
+# Of a few milliseconds each: enough for a median that says something.
+SINGLE = 60
 NOTHING_ELSE = Rates(probes=0, phased=0, jobs=0, api=0)
 
 _BACKLOG = """

@@ -91,10 +91,15 @@ def are_sealed(stack, projects):
 
 
 def append(stack, project, count):
-    """Entries of one log; how many it has then."""
-    for _ in range(count):
+    """Entries of one log, as soon as the database takes them; how many it has then."""
+
+    def appended():
         with stack.app.open(Context.root(Project(project), "faults")) as uow:
-            uow.audit("thing.made", "thing")
+            for _ in range(count):
+                uow.audit("thing.made", "thing")
+        return True
+
+    until(appended, what="the database takes entries")
     ((entries,),) = stack.rows(
         "SELECT count(*) FROM spine.audit_entries WHERE project = %s", project
     )

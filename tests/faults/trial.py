@@ -235,14 +235,18 @@ class Trial:
         if len(load.accepted) < self._rounds:
             contradictions.append(f"only {len(load.accepted)} commands accepted")
         waits = [
-            seconds_outside(command.accepted_at, max(effects[number]), self.faults)
+            (seconds_outside(command.accepted_at, max(effects[number]), self.faults), command.kind)
             for number, command in load.accepted.items()
             if number in effects
         ]
-        worst = max([*self.recoveries, *waits], default=None)
+        longest, kind = max(waits, default=(0.0, "nothing"))
+        worst = max([*self.recoveries, longest], default=None)
         allowed = bound.seconds if self.is_full else _SHORT_PATIENCE * bound.seconds
         if worst is not None and worst > allowed:
-            contradictions.append(f"I6: recovery took {worst:.1f} s, {allowed:.1f} s are allowed")
+            contradictions.append(
+                f"I6: recovery took {worst:.1f} s, {allowed:.1f} s are allowed; outside of faults "
+                f"a command of kind {kind} waited longest, {longest:.1f} s"
+            )
         dead = load.dead()
         self.results.append(
             Result(
