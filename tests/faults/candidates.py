@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from shared.blobs import make_blob_store
 from shared.ids import Project, uuid7
 from tests.faults.load import BASE, Load
@@ -36,6 +38,11 @@ def make_workload(stack: Stack, load: Load, **policy: object) -> str:
     live = "SELECT 1 FROM releases.releases WHERE workload_id = %s AND state = 'live'"
     until(lambda: stack.rows(live, made["id"]), what="the base is live")
     return str(made["name"])
+
+
+def workload_on(stack: Stack) -> Callable[[Load, object], str]:
+    """For chats that ask a workload: makes it before the first."""
+    return lambda load, _upstream: make_workload(stack, load)
 
 
 def release_of(workload: str, model: str) -> dict[str, object]:

@@ -100,7 +100,7 @@ class Chats:
         self.stack = stack
         self.project = project
         self.replies: list[Reply] = []
-        self._model = model
+        self.model = model
         self._streams = streams
         self._numbers = itertools.count()
         self._stopping = threading.Event()
@@ -202,7 +202,7 @@ class Chats:
         request = urllib.request.Request(
             f"{self.stack.gateway_url}/v1/chat/completions",
             data=json.dumps(
-                {"model": self._model, "messages": [question], "stream": is_streamed}
+                {"model": self.model, "messages": [question], "stream": is_streamed}
             ).encode(),
             headers={
                 "authorization": f"Bearer {self.stack.key(self.project)}",

@@ -29,21 +29,16 @@ def test_lost_answers_cause_no_second_effect(stack, trial):
         BACKOFF_SECONDS + MACHINE_SECONDS,
         f"the second attempt of a load waits {BACKOFF_SECONDS} s, the machine {MACHINE_SECONDS} s",
     )
-    models, workload = [], ""
+    models = []
 
-    def prepare(load, _upstream):
-        nonlocal workload
-        workload = candidates.make_workload(stack, load)
-        return workload
-
-    with chatting(stack, trial, prepare=prepare) as (load, upstream, chats):
+    with chatting(stack, trial, prepare=candidates.workload_on(stack)) as (load, upstream, chats):
         for number in trial.rounds():
             trial.pause()
             model = candidates.register(stack, load.projects[0], f"candidate-{number}")
             models.append(model)
             upstream.once(acts.lose_answer, on="load", model=model)
             upstream.once(acts.lose_answer)
-            create_twice(stack, trial, load, candidates.release_of(workload, model))
+            create_twice(stack, trial, load, candidates.release_of(chats.model, model))
             created = time.time()
             candidates.await_start(stack, model, seconds=bound.seconds + 60)
             waited = time.time() - created

@@ -34,14 +34,9 @@ def test_word_of_success_is_not_believed(stack, trial):
         BACKOFF_SECONDS + MACHINE_SECONDS,
         f"the next attempt of a load waits {BACKOFF_SECONDS} s, the machine {MACHINE_SECONDS} s",
     )
-    believed, released, workload = 0, 0, ""
+    believed, released = 0, 0
 
-    def prepare(load, _upstream):
-        nonlocal workload
-        workload = candidates.make_workload(stack, load)
-        return workload
-
-    with chatting(stack, trial, prepare=prepare) as (load, upstream, chats):
+    with chatting(stack, trial, prepare=candidates.workload_on(stack)) as (load, upstream, chats):
         for number in trial.rounds():
             trial.pause()
             on, act = LIES[trial.in_turn(list(LIES), number)]
@@ -52,7 +47,7 @@ def test_word_of_success_is_not_believed(stack, trial):
                 began = time.time()
                 if on != "complete":
                     released += 1
-                    ask_for_release(load, workload, model)
+                    ask_for_release(load, chats.model, model)
                     until(lambda: len(upstream.calls("load", model)) >= 2, what="a second load")  # noqa: B023
                     state = candidates.state_of(stack, model)
                     trial.expect(state == "gated", f"{model} is {state}, told that {on} is well")

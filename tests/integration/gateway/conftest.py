@@ -77,9 +77,9 @@ def client(app):
 
 @pytest.fixture
 def make_key(units):
-    """Headers of a new key, by scopes and project."""
+    """Headers of a new key, by scopes, project and the pepper it is stored under."""
 
-    def make(*scopes, project="a"):
+    def make(*scopes, project="a", pepper=PEPPER):
         key_id, key = new_key()
         with units.open(Context.root(Project(project), "test")) as uow:
             repository.insert_project(uow.session, uow.project)
@@ -88,7 +88,7 @@ def make_key(units):
                 uow.project,
                 key_id=key_id,
                 name="test",
-                mac=mac_of(key, PEPPER),
+                mac=mac_of(key, pepper),
                 scopes=frozenset(scopes or SCOPES),
                 created_by="test",
                 expires_at=None,

@@ -16,11 +16,10 @@ from services.gateway import repository
 from shared.context import Context
 from shared.errors import Invalid
 from shared.ids import Project, uuid7
-from shared.keys import mac_of, new_key
+from shared.keys import mac_of
 from shared.process import process_secret
 from shared.receipts import Receipt, read_receipt
 from shared.rotation import Values
-from shared.scopes import SCOPES
 
 DOCUMENT = Path(__file__).parents[3] / "SECURITY.md"
 A = Context.root(Project("a"), "test")
@@ -74,26 +73,9 @@ def rotate(commands, folder, tmp_path):
 
 
 @pytest.fixture
-def make_old_key(units):
+def make_old_key(make_key):
     """Headers of a key stored under a pepper, as 0.1.0 stored it: without a mark."""
-
-    def make(pepper):
-        key_id, key = new_key()
-        with units.open(A) as uow:
-            repository.insert_project(uow.session, uow.project)
-            repository.insert_key(
-                uow.session,
-                uow.project,
-                key_id=key_id,
-                name="test",
-                mac=mac_of(key, pepper),
-                scopes=SCOPES,
-                created_by="test",
-                expires_at=None,
-            )
-        return {"authorization": f"Bearer {key}"}
-
-    return make
+    return lambda pepper: make_key(pepper=pepper)
 
 
 def _stored(units, headers):
