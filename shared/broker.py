@@ -113,6 +113,8 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
         # Wait for Redis; the supervisor handles processes that exit all the same.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A bus without room for a new worker's bindings is waited for like one that is away.
+        "broker_channel_error_retry": True,
         # Anybody who can publish could shut workers down; and fewer sockets die less often.
         "worker_enable_remote_control": False,
         "worker_hijack_root_logger": False,

@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from kombu.transport import redis
+from kombu import Message
+from kombu.transport import redis, virtual
+from redis.exceptions import OutOfMemoryError
 
 from shared.broker import FURTHER, MOST_RUNG_TOGETHER
 from shared.ids import uuid7
@@ -82,13 +84,22 @@ def plain(raw: dict[str, Any], queue: str) -> dict[str, Any]:
 
 
 class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
-    """Gives a message's place back although the bus could not be told that it is done.
+    """Holds a message, and gives its place back, although the bus cannot be told so.
+
+    A bus that is full hands out messages and has no room to note who has them; kombu's worker ends
+    of that. Ours works on: should it die, the row is rung again.
 
     Celery logs an acknowledgement that failed and goes on. kombu goes on counting the message as
     unfinished, and after as many as a worker may hold it neither listens nor notices that its
     connection is gone. The bus hands the message out again, and its row is gone by then.
-    Source: kombu 5.7.0, `kombu.transport.redis.QoS.ack` and `MultiChannelPoller.on_readable`.
+    Source: kombu 5.7.0, `kombu.transport.redis.QoS` and `MultiChannelPoller.on_readable`.
     """
+
+    def append(self, message: Message, delivery_tag: str) -> None:
+        try:
+            super().append(message, delivery_tag)
+        except OutOfMemoryError:
+            virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         with self._place_given_back(delivery_tag):
