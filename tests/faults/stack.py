@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import redis
-from sqlalchemy import make_url
+from sqlalchemy import Engine, create_engine, make_url
 
 from infra import database
 from infra.local import embedded
@@ -109,18 +109,28 @@ class Stack:
         return Units(make_engine(self.settings.database_app_url, self.settings))
 
     @cached_property
+    def _owner(self) -> Engine:
+        """Connections that are kept, since a new one for each look costs as much as the load."""
+        return create_engine(
+            self.owner_url,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5, "autocommit": True, "prepare_threshold": None},
+        )
+
+    @cached_property
     def bus(self) -> redis.Redis:
         """The bus, past the gate."""
         return redis.Redis.from_url(self.bus_server.url, socket_timeout=10)
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """As the owner of everything, past the gate; for looking, and for forging."""
-        address = make_url(self.owner_url).set(drivername="postgresql")
-        with psycopg.connect(
-            address.render_as_string(hide_password=False), connect_timeout=5, autocommit=True
-        ) as connection:
-            found = connection.execute(statement, parameters)  # type: ignore[arg-type]
-            return found.fetchall() if found.description is not None else []
+        connection = self._owner.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall()) if cursor.description is not None else []
+        finally:
+            connection.close()
 
     def key(self, project: str) -> str:
         """An API key of *project* with all scopes, made on first use."""
@@ -244,7 +254,7 @@ class Stack:
     def exits(self, role: str) -> int:
         """How many main processes of *role* have ended so far without being asked to."""
         log = (self.home.logs / "supervisor.log").read_text(errors="replace")
-        return len(re.findall(rf"exited: {role}-\d+ \(.*; not expected\)", log))
+        return len(re.findall(rf"exited: {role}-\d+ \(", log))
 
     def have_worked(self, role: str, since: float) -> bool:
         """Whether every process of *role*, or a child of each, has left an effect after a time."""
@@ -380,6 +390,7 @@ def _make(
         supervisor=Supervisor(home),
     )
     parts.callback(stack.app.engine.dispose)
+    parts.callback(stack._owner.dispose)
     stack.rows(LEDGER)
     return stack
 

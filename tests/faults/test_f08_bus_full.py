@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.trial import bound_of_worker
+from tests.faults.trial import bound_of_nothing, bound_of_worker
 
 FAULT = "F-08"
 
@@ -16,7 +16,7 @@ def test_full_bus_delays_work_and_refuses_no_request(stack, trial, is_killed):
     Guarantee: the API accepts as ever while the bus takes nothing; all is done when there is room
     again, also by a worker that had to start while there was none.
     """
-    bound = bound_of_worker(stack.settings)
+    bound = bound_of_worker(stack.settings) if is_killed else bound_of_nothing(stack.settings)
     exits, kills, accepted = stack.exits("worker"), 0, 0
     with trial.load() as load:
         for _ in trial.rounds(full=10):

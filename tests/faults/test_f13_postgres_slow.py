@@ -62,7 +62,7 @@ def pile_up(stack, trial, fault, *, within_seconds):
     with trial.load() as load:
         trial.pause()
         before = stack.memory_bytes()
-        for _ in trial.rounds():
+        for _ in trial.rounds(full=10):
             trial.pause()
             until = time.monotonic() + trial.chance.uniform(2, 4)
             with fault():

@@ -71,7 +71,7 @@ def test_fallback_answers_while_a_model_breaks(stack, trial):
 def burst(stack, trial, load, upstream, chats):
     """Every round's failures and what they cost the model; the figures."""
     before, calls, most, rounds = breaker_changes(stack), 0, 0.0, 0
-    for number in trial.rounds():
+    for number in trial.rounds(full=10):
         trial.pause()
         rounds += 1
         began, earlier = time.monotonic(), len(upstream.calls("complete", BASE))

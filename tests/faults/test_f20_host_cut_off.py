@@ -52,7 +52,7 @@ def test_a_host_that_is_cut_off_loses_and_doubles_nothing(stack, trial):
     open_to(stack, HOST)
     # The shop of phased work is on the loopback of this host.
     with trial.load(Rates(phased=0)) as load:
-        for _ in trial.rounds():
+        for _ in trial.rounds(full=10):
             trial.pause()
             with HOST.cut_off():
                 time.sleep(trial.chance.uniform(1, 6))

@@ -7,13 +7,13 @@ import time
 
 from tests.faults.courier import BY_COURIER, Courier, Manner
 from tests.faults.load import Rates
-from tests.faults.trial import Bound
+from tests.faults.trial import bound_of_nothing
 
 FAULT = "F-23"
 LAYOUT = BY_COURIER
 LATEST_SECONDS = 3.0
-# Three ringings a command: a third of the usual load is as many.
-RATES = Rates(probes=3.0, phased=0.7, jobs=0.7, api=1.0)
+# Three ringings a command: a third of the usual load is as many. Nobody rings for a job.
+RATES = Rates(probes=3.0, phased=0.7, jobs=0, api=1.0)
 
 
 def thrice(chance: random.Random) -> tuple[float, ...]:
@@ -26,17 +26,13 @@ def test_copied_ringings_have_one_effect_each(stack, trial):
 
     Guarantee: one effect of one command, however often it is rung, at whatever moment.
     """
-    bound = Bound(
-        stack.settings.ring_again_seconds,
-        "nothing is down, so at worst what two workers leave to each other is rung again: "
-        f"{stack.settings.ring_again_seconds} s",
-    )
+    bound = bound_of_nothing(stack.settings)
     courier = Courier(stack, trial.chance)
     with courier.on_duty():
         with courier.carrying(Manner(thrice)):
             with trial.load(RATES) as load:
                 for _ in trial.rounds():
-                    trial.pause(2.0, 4.0)
+                    trial.pause(1.5, 3.0)
                     trial.recovered(load, bound)
             time.sleep(LATEST_SECONDS)  # until the last copies are handed over as well
         # A copy may begin what is in hand between its phases, so it may ask the shop again.

@@ -51,9 +51,9 @@ def test_order_of_ringings_decides_nothing(stack, trial):
         with trial.load(RATES) as load, lanes(load, trial.seed) as emitted:
             for _ in trial.rounds():
                 with courier.carrying(out_of_order):
-                    trial.pause(2.0, 3.0)
+                    trial.pause(1.2, 2.0)
                     stack.kill(trial.chance.choice(stack.names("worker")))
-                    trial.pause(0.5, 1.5)
+                    trial.pause(0.5, 1.0)
                 trial.recovered(load, bound, cut_off=1)
         trial.note(
             f"{courier.fetched.total()} ringings, up to {courier.most_shuffled} shuffled at once; "

@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from shared.contracts.catalogue import BY_TYPE, CONSUMERS
 from shared.ids import uuid7
 from tests.contract.test_stored_messages import stored_envelopes, with_strangers
+from tests.faults.load import Rates
 from tests.faults.probes import reader_of
 from tests.faults.stack import Stack
-from tests.faults.trial import Bound, Trial
+from tests.faults.trial import Trial, bound_of_nothing
 from tests.faults.watching import until
 
 FAULT = "F-25"
 # Projects in which nothing of what the examples are about exists.
 EXAMPLES = "examples-"
+# A job is no message: its lease is all there is of it.
+RATES = Rates(jobs=0)
 
 # What a newer release adds to the head of an envelope and to what it carries.
 STRANGERS = {
@@ -48,11 +51,11 @@ def test_messages_of_a_newer_release_have_their_effect(stack, trial):
 
     Guarantee: a message with an unknown field means what it means without it.
     """
-    bound = bound_of_nothing(stack)
-    with trial.load() as load:
-        for _ in trial.rounds():
+    bound = bound_of_nothing(stack.settings)
+    with trial.load(RATES) as load:
+        for _ in trial.rounds(full=10):
             with strangers_in_every_row(stack, trial.chance.choice(list(STRANGERS))):
-                trial.pause(1.0, 3.0)
+                trial.pause(1.0, 2.0)
                 trial.recovered(load, bound)
     trial.conclude(load, bound)
 
@@ -62,9 +65,9 @@ def test_every_stored_example_is_read_by_its_consumers(stack, trial):
 
     Guarantee: what any release stored is read by the workers of this one.
     """
-    bound = bound_of_nothing(stack)
-    with trial.load() as load:
-        for _ in trial.rounds():
+    bound = bound_of_nothing(stack.settings)
+    with trial.load(RATES) as load:
+        for _ in trial.rounds(full=10):
             planted = plant_examples(stack, trial)
             trial.recovered(load, bound)
             until(lambda ids=planted: not unread(stack, ids), what="all examples are read")
@@ -75,11 +78,6 @@ def test_every_stored_example_is_read_by_its_consumers(stack, trial):
     refused = unreadable(stack)
     trial.expect(not refused, f"consumers could not read their examples: {refused}")
     trial.conclude(load, bound)
-
-
-def bound_of_nothing(stack: Stack) -> Bound:
-    again = stack.settings.ring_again_seconds
-    return Bound(again, f"nothing is down; a ringing that is overlooked comes again in {again} s")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ CONSUMER = f"worker-{STOPPED}"
 # For production's 200,000.
 LIMIT = 400
 # For production's ten minutes.
-STOPPED_SECONDS, SHORT_SECONDS = 15.0, 3.0
+STOPPED_SECONDS, SHORT_SECONDS = 10.0, 3.0
 # Python and its allocator keep some memory whatever they do.
 FLAT_BYTES = 16 << 20
 PEACE_SECONDS = 6.0

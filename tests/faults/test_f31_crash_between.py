@@ -45,7 +45,7 @@ def test_a_crash_between_two_steps_costs_time_alone(stack, trial, place):
     )
     killed = []
     with trial.load() as load:
-        for _ in trial.rounds():
+        for _ in trial.rounds(full=10):
             trial.pause(0.2, 1.0)
             killed.append(kill_whoever_comes_to(stack, PLACES[place]))
             trial.recovered(load, bound, cut_off=1)

@@ -30,6 +30,9 @@ _SHORT_PATIENCE = 3.0
 ACCEPTING = frozenset({200, 201})
 REFUSING = ACCEPTING | {409, 429, 503}
 
+# The longest command of the load holds for 0.2 s; here it is the third in its queue at worst.
+WORK_SECONDS = 0.6
+
 T = TypeVar("T")
 
 
@@ -63,6 +66,16 @@ def bound_of_ringing(settings: CoreSettings, *, more_seconds: float = 0.0, why: 
         more_seconds + 2 * again + lease,
         f"{why}what was rung in vain is rung again, twice {again} s, and a lease of {lease} s runs "
         "out",
+    )
+
+
+def bound_of_nothing(settings: CoreSettings) -> Bound:
+    """Nothing is down: at worst a ringing is overlooked, and the work itself takes its time."""
+    again = settings.ring_again_seconds
+    return Bound(
+        again + WORK_SECONDS,
+        f"nothing is down; a ringing that is overlooked comes again in {again} s, and the work "
+        f"behind other work takes {WORK_SECONDS} s",
     )
 
 
