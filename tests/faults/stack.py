@@ -302,6 +302,14 @@ class Stack:
             self.bus_server.process.send_signal(signal.SIGCONT)
 
     @contextlib.contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Somebody else's session holds *table*, for the length of a block."""
+        address = make_url(self.owner_url).set(drivername="postgresql")
+        with psycopg.connect(address.render_as_string(hide_password=False)) as session:
+            session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")  # type: ignore[arg-type]
+            yield
+
+    @contextlib.contextmanager
     def full_bus(self) -> Iterator[None]:
         """No room for another byte, for the length of a block."""
         ballast, limit = "ballast", self.bus.config_get("maxmemory")["maxmemory"]

@@ -77,7 +77,7 @@ def test_measure_what_plain_celery_loses(
     rounds = 0
     with load.running():
         # A wipe loses its whole backlog; a kill loses one task now and then.
-        for _ in trial.rounds(full=10 if backlog else 20):
+        for _ in trial.rounds(full=6 if backlog else 20):
             load.publish(backlog)
             trial.pause(0, 0.5)
             inject(stack, trial.chance)

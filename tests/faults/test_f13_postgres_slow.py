@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-
-import psycopg
-from sqlalchemy import make_url
 
 from shared.testing.gate import Weather
 from tests.faults.layout import Layout
@@ -40,7 +36,7 @@ def test_a_held_lock_piles_nothing_up(stack, trial):
     """
 
     def locked():
-        return lock(stack, trial.chance.choice(LOCKED))
+        return stack.locked(trial.chance.choice(LOCKED))
 
     settings = stack.settings
     within = settings.database_pool_seconds + 2 * settings.lock_timeout_milliseconds / 1000 + 2
@@ -82,15 +78,6 @@ def pile_up(stack, trial, fault, *, within_seconds):
         trial.expect(size <= MEMORY_MIB, f"{name} grew by {size} MiB")
     trial.expect(most <= most_connections(stack), f"there were {most} connections")
     trial.conclude(load, bound, answers=REFUSING)
-
-
-@contextlib.contextmanager
-def lock(stack, table):
-    """Somebody else's session that holds *table*."""
-    address = make_url(stack.owner_url).set(drivername="postgresql")
-    with psycopg.connect(address.render_as_string(False)) as session:
-        session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        yield
 
 
 def count_connections(stack):

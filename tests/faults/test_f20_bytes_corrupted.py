@@ -25,7 +25,7 @@ def test_corrupted_bytes_are_lost_connections_and_nothing_else(stack, trial):
     bound = bound_of_silence(settings)
     # All bytes go through a TLS of the suite's own, which takes its share of the machine.
     with trial.load(Rates(probes=4, phased=1, jobs=0.5, api=1)) as load:
-        for _ in trial.rounds():
+        for _ in trial.rounds(full=10):
             trial.pause()
             with stack.postgres_gate.during(Weather(corrupt_share=trial.chance.uniform(0.05, 0.3))):
                 time.sleep(trial.chance.uniform(0.5, 3))

@@ -15,9 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from shared.broker import ROOM_QUEUES, lists_of
 from shared.testing.gate import Weather
 from tests.faults.layout import RESTART_SECONDS, Layout
+from tests.faults.poison import KINDS, poison
 from tests.faults.stack import Stack
+from tests.faults.test_f13_postgres_slow import LOCKED
+from tests.faults.test_f26_poison import (
+    POISONED,
+    plant_unknown,
+    plant_unreadable,
+    sound_envelope,
+)
 from tests.faults.trial import REFUSING, Bound
 
 FAULT = "F-34"
@@ -148,10 +157,25 @@ def full_bus(stack: Stack, chance: random.Random) -> None:
         stack.bus.config_set("maxmemory", before)
 
 
+def frozen_bus(stack: Stack, chance: random.Random) -> None:
+    with stack.frozen_bus():
+        time.sleep(a_moment(chance))
+
+
 def poisoned_bus(stack: Stack, chance: random.Random) -> None:
-    queue = f"{stack.settings.broker_prefix}{chance.choice(['drift', 'feedback', 'workloads'])}"
-    poison = chance.choice([b"garbage{", b"\xff\x00", b'{"body": 1}', b"[" * 10_000])
-    stack.bus.lpush(queue, poison)
+    queue = f"{stack.settings.broker_prefix}{chance.choice(ROOM_QUEUES)}"
+    for string in poison(stack, chance.choice(KINDS)):
+        stack.bus.lpush(queue, string)
+
+
+def copied_ringings(stack: Stack, chance: random.Random) -> None:
+    """Whatever waits now is rung once more, in any order."""
+    prefix = stack.settings.broker_prefix
+    for name in (f"{prefix}{part}" for queue in ROOM_QUEUES for part in lists_of(queue)):
+        waiting = stack.bus.lrange(name, 0, -1)
+        chance.shuffle(waiting)
+        if waiting:
+            stack.bus.lpush(name, *waiting)
 
 
 def bus_in_bad_weather(stack: Stack, chance: random.Random) -> None:
@@ -173,6 +197,23 @@ def lost_commits(stack: Stack, chance: random.Random) -> None:
         time.sleep(a_moment(chance) / 3)
 
 
+def held_lock(stack: Stack, chance: random.Random) -> None:
+    with stack.locked(chance.choice(LOCKED)):
+        time.sleep(a_moment(chance))
+
+
+def poisoned_rows(stack: Stack, _chance: random.Random) -> None:
+    plant_unreadable(stack, "drift.probe")
+    plant_unknown(stack)
+
+
+def noisy_neighbour(stack: Stack, _chance: random.Random) -> None:
+    """More of one project at once than a window holds."""
+    sound = sound_envelope(stack)
+    for _ in range(2 * stack.settings.ring_window):
+        stack.plant(POISONED, "drift.probe", sound)
+
+
 def postgres_in_bad_weather(stack: Stack, chance: random.Random) -> None:
     with stack.postgres_gate.during(chance.choice(WEATHERS)):
         time.sleep(a_moment(chance))
@@ -186,8 +227,17 @@ VICTIMS: dict[str, Sequence[Fault]] = {
         emptied_bus,
         cut_bus_clients,
         full_bus,
+        frozen_bus,
         poisoned_bus,
+        copied_ringings,
         bus_in_bad_weather,
     ),
-    "postgres": (restarted_postgres, lost_commits, postgres_in_bad_weather),
+    "postgres": (
+        restarted_postgres,
+        lost_commits,
+        held_lock,
+        poisoned_rows,
+        noisy_neighbour,
+        postgres_in_bad_weather,
+    ),
 }
