@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import make_url
@@ -25,7 +25,7 @@ from shared.testing.upstream import Upstream
 from tests.faults.layout import Layout
 from tests.faults.load import BASE, CANARY, Load, Rates
 from tests.faults.stack import Stack
-from tests.faults.trial import Bound, Trial
+from tests.faults.trial import ACCEPTING, Bound, Trial
 from tests.faults.watching import until
 
 STANDS_FOR = (
@@ -300,7 +300,15 @@ def over(trial: Trial, load: Load, chats: Chats, bound: Bound, *, others: float 
     trial.recoveries[-1] = max(trial.recoveries[-1], seconds, others)
 
 
-def conclude(trial: Trial, load: Load, chats: Chats, bound: Bound, figures: str) -> None:
+def conclude(
+    trial: Trial,
+    load: Load,
+    chats: Chats,
+    bound: Bound,
+    figures: str,
+    *,
+    answers: Collection[int] = ACCEPTING,
+) -> None:
     """As `Trial.conclude`, with what holds for every chat."""
     trial.note(STANDS_FOR)
     trial.note(
@@ -308,4 +316,4 @@ def conclude(trial: Trial, load: Load, chats: Chats, bound: Bound, figures: str)
         f"errors {dict(chats.codes())}; {figures}"
     )
     trial.contradictions += chats.contradictions()
-    trial.conclude(load, bound)
+    trial.conclude(load, bound, answers=answers)

@@ -11,7 +11,7 @@ from shared.ids import uuid7
 from shared.testing import upstream as acts
 from tests.faults import candidates
 from tests.faults.chats import LAYOUT, MACHINE_SECONDS, chatting, conclude, over
-from tests.faults.trial import Bound
+from tests.faults.trial import ACCEPTING, Bound
 
 __all__ = ["LAYOUT"]
 FAULT = "F-18"
@@ -49,7 +49,8 @@ def test_lost_answers_cause_no_second_effect(stack, trial):
     trial.expect(lost >= len(models), f"only {lost} answers to chats were lost")
     trial.expect(not chats.codes(), f"errors {dict(chats.codes())}")
     figures = f"{len(models)} releases and loads were answered in vain, and {lost} chats"
-    conclude(trial, load, chats, bound, figures)
+    # Asked again while the first request is still at work, a client is told to come back.
+    conclude(trial, load, chats, bound, figures, answers=ACCEPTING | {409})
 
 
 def create_twice(stack, trial, load, body):
