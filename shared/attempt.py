@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -156,8 +158,7 @@ def _settle(units: Units, delivery: Delivery, error: Exception) -> str:
     if isinstance(error, PerpetuneError):
         return _retry(work, f"{error.code}: {error.message}", error)
     log.error("task_crashed", error=type(error).__name__, exc_info=error)
-    # Of a database error the first line says what; the others quote values.
-    return _retry(work, f"{type(error).__name__}: {error}".partition("\n")[0], None)
+    return _retry(work, crash_of(error), None)
 
 
 def _retry(work: Work, why: str, error: PerpetuneError | None) -> str:
@@ -171,10 +172,21 @@ def _retry(work: Work, why: str, error: PerpetuneError | None) -> str:
 
 def _bury(work: Work, why: str) -> str:
     with work.open() as uow:
-        if not deliveries.bury(uow.session, work.delivery.id, why):
+        begun = work.delivery.starts + 1
+        if not deliveries.bury(uow.session, work.delivery.id, why, attempts=begun):
             return "already_done"
         uow.audit("delivery.buried", work.delivery.id, reason=why[:300])
     return "buried"
+
+
+def crash_of(error: Exception) -> str:
+    """
+    What an error nobody foresaw is called in rows and in the audit log.
+
+    Not by its text, which may quote what a customer wrote.
+    """
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {Path(innermost.filename).name}:{innermost.lineno}"
 
 
 def backoff_seconds(starts: int, error: PerpetuneError | None, chance: float) -> float:

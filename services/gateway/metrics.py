@@ -74,6 +74,13 @@ class SpineMetrics:
         self._leases = per("kind", "spine_leases", "Long work that is not finished.")
         self._expired = per("kind", "spine_leases_expired", "Long work whose process is silent.")
         self._claims = per("kind", "spine_lease_claims", "Claims of the work claimed most often.")
+        self._expiries = Counter(
+            "spine_lease_expiries",
+            "Work taken over from a process that had gone silent.",
+            ("kind",),
+            registry=registry,
+        )
+        self._counted: dict[str, int] = {}
         self._live_tuples = per("table", "spine_live_tuples", "Rows, an estimate.")
         self._dead_tuples = per("table", "spine_dead_tuples", "Rows to be vacuumed, an estimate.")
 
@@ -87,13 +94,15 @@ class SpineMetrics:
             self._dead.labels(backlog.queue).set(backlog.dead)
 
     def record_leases(self, kinds: Iterable[LeaseFigures]) -> None:
-        """Set the gauges of the kinds there are; a kind without work has none."""
+        """Set the gauges of the kinds there are, and count on what was taken over since."""
         for gauge in (self._leases, self._expired, self._claims):
             gauge.clear()
         for kind in kinds:
             self._leases.labels(kind.kind).set(kind.open)
             self._expired.labels(kind.kind).set(kind.expired)
             self._claims.labels(kind.kind).set(kind.claims)
+            self._expiries.labels(kind.kind).inc(kind.expiries - self._counted.get(kind.kind, 0))
+            self._counted[kind.kind] = kind.expiries
 
     def record_tables(self, tables: Iterable[TableFigures]) -> None:
         """Set the gauges of all tables."""

@@ -164,16 +164,22 @@ def defer(session: Session, delivery_id: str, seconds: float, error: str) -> Non
     )
 
 
-def bury(session: Session, delivery_id: str, reason: str) -> bool:
+def bury(session: Session, delivery_id: str, reason: str, *, attempts: int) -> bool:
     """
     Turn the row into a dead letter.
+
+    Args:
+        session: Of either role.
+        delivery_id: Which.
+        reason: For whoever reads the dead letter.
+        attempts: How often it was begun.
 
     Returns:
         False when there was no row any more: it was done, or buried by another worker.
     """
     session.execute(
-        text("SELECT spine.bury(CAST(:id AS uuid), :reason)"),
-        {"id": delivery_id, "reason": reason[:500]},
+        text("SELECT spine.bury(CAST(:id AS uuid), :reason, :attempts)"),
+        {"id": delivery_id, "reason": reason[:500], "attempts": attempts},
     )
     # Both instants are the beginning of a transaction, so the letter is of this one or of none.
     return bool(

@@ -42,12 +42,14 @@ class LeaseFigures:
         open: Work that is not finished.
         expired: Work whose process has gone silent and that nobody has taken over yet.
         claims: How often the work that was claimed most often was claimed.
+        expiries: How often work was taken over from a process that had gone silent, ever.
     """
 
     kind: str
     open: int
     expired: int
     claims: int
+    expiries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,23 @@ def list_backlogs(session: Session, queues: Sequence[str]) -> list[Backlog]:
 
 
 def list_leases(session: Session) -> list[LeaseFigures]:
-    """Figures of each kind of long work there is now."""
+    """Figures of each kind of long work that there is, or of which some was ever taken over."""
     rows = session.execute(
         text("""
-            SELECT kind, count(*),
-                   count(*) FILTER (WHERE owner IS NOT NULL AND until < clock_timestamp()),
-                   max(attempts)
-            FROM spine.leases GROUP BY kind ORDER BY kind
+            SELECT kind, coalesce(open, 0), coalesce(expired, 0), coalesce(claims, 0),
+                   coalesce(expiries, 0)
+            FROM (
+                SELECT kind, count(*) AS open, max(attempts) AS claims,
+                       count(*) FILTER (
+                           WHERE owner IS NOT NULL AND until < clock_timestamp()) AS expired
+                FROM spine.leases GROUP BY kind) AS now
+            FULL JOIN (
+                SELECT kind, sum(count) AS expiries FROM spine.lease_expiries GROUP BY kind
+            ) AS ever USING (kind)
+            ORDER BY kind
         """)
     )
-    return [LeaseFigures(row[0], int(row[1]), int(row[2]), int(row[3])) for row in rows]
+    return [LeaseFigures(row[0], *map(int, row[1:])) for row in rows]
 
 
 def list_tables(session: Session) -> list[TableFigures]:

@@ -47,6 +47,8 @@ def offer(uow: UnitOfWork, kind: str, subject: str) -> None:
 def claim(session: Session, kind: str, owner: str, seconds: float) -> Lease | None:
     """Claim the longest-waiting free or expired piece of work of *kind*; None when there is none.
 
+    One that is taken over from a silent process is counted as expired.
+
     Args:
         session: Of the `spine` role, which sees all projects.
         kind: For example `finetuning.job`.
@@ -55,13 +57,19 @@ def claim(session: Session, kind: str, owner: str, seconds: float) -> Lease | No
     """
     row = session.execute(
         text("""
-            UPDATE spine.leases SET owner = :owner, fence = fence + 1, attempts = attempts + 1,
-                   until = clock_timestamp() + make_interval(secs => :seconds)
-            WHERE (kind, subject) = (
-                SELECT kind, subject FROM spine.leases
+            WITH found AS (
+                SELECT kind, subject, project, until FROM spine.leases
                 WHERE kind = :kind AND (until IS NULL OR until < clock_timestamp())
-                ORDER BY offered_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING kind, subject, project, owner, fence, attempts
+                ORDER BY offered_at LIMIT 1 FOR UPDATE SKIP LOCKED),
+            expired AS (
+                INSERT INTO spine.lease_expiries AS seen (project, kind, count)
+                SELECT project, kind, 1 FROM found WHERE until IS NOT NULL
+                ON CONFLICT (project, kind) DO UPDATE SET count = seen.count + 1)
+            UPDATE spine.leases AS lease
+            SET owner = :owner, fence = fence + 1, attempts = attempts + 1,
+                until = clock_timestamp() + make_interval(secs => :seconds)
+            FROM found WHERE lease.kind = found.kind AND lease.subject = found.subject
+            RETURNING lease.kind, lease.subject, lease.project, owner, fence, attempts
         """),
         {"kind": kind, "owner": owner, "seconds": seconds},
     ).one_or_none()

@@ -93,7 +93,7 @@ def bury_exhausted(units: Units, settings: CoreSettings) -> int:
                 f"started {one.starts} times and never ended; "
                 f"last error: {one.last_error or 'none, the worker was killed'}"
             )
-            deliveries.bury(uow.session, one.id, reason)
+            deliveries.bury(uow.session, one.id, reason, attempts=one.starts)
             theirs = UnitOfWork(uow.session, Context.root(one.project, ACTOR))
             theirs.audit("delivery.buried", one.id, reason=reason[:300])
     return len(exhausted)

@@ -117,6 +117,7 @@ def test_every_gauge_of_the_spine_is_watched_or_explains_one_that_is():
         "delivery_dead_letters",
         "spine_leases_expired",
         "spine_lease_claims",
+        "spine_lease_expiries_total",
         "spine_dead_tuples",
         "inference_breaker_open",
         "inference_spool_waiting_bytes",
@@ -136,7 +137,7 @@ def test_queues_show_depth_age_failures_and_dead_letters(client, units):
         due, failed, dead = ids.scalars()
     with units.open(A) as uow:
         deliveries.defer(uow.session, failed, 3600, "not yet")
-        deliveries.bury(uow.session, dead, "never")
+        deliveries.bury(uow.session, dead, "never", attempts=1)
     with spine_units().open(A) as uow:
         uow.session.execute(
             text("""
@@ -177,9 +178,12 @@ def test_a_lease_shows_that_it_expired_and_how_often_it_was_claimed(client, leas
     assert _value(samples, "spine_leases", **kind) == 1
     assert _value(samples, "spine_leases_expired", **kind) == 1
     assert _value(samples, "spine_lease_claims", **kind) == 2
+    assert _value(samples, "spine_lease_expiries_total", **kind) == 1
     with units.open(A) as uow:
         leases.withdraw(uow, "finetuning.job", "ftjob-1")
-    assert "spine_leases" not in _scraped(client)
+    samples = _scraped(client)
+    assert _value(samples, "spine_leases", **kind) == 0
+    assert _value(samples, "spine_lease_expiries_total", **kind) == 1
 
 
 def test_a_model_that_is_left_alone_is_told(client, ask, upstream):

@@ -61,6 +61,12 @@ def _letters(spine: Units) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in rows]
 
 
+def _attempts(spine: Units) -> int:
+    """Of the one dead letter."""
+    with spine.open(A) as uow:
+        return uow.session.execute(text("SELECT starts FROM spine.dead_letters")).scalar_one()
+
+
 def _audited(spine: Units) -> list[tuple[str, str]]:
     with spine.open(A) as uow:
         rows = uow.session.execute(text("SELECT action, subject FROM spine.audit_entries"))
@@ -130,6 +136,32 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_after_its_attempts(units, 
     ((letter, reason),) = _letters(spine)
     assert letter == delivery
     assert "releases.no_such_task" in reason
+    assert _attempts(spine) == SETTINGS.delivery_attempts
+
+
+def test_what_a_bug_says_is_nowhere_but_in_the_process(units, spine, capfd):
+    """Guarantee: a bug that quotes a row puts it neither into a log nor into the audit log."""
+    delivery = _planted(units, spine)
+
+    def crash(_work: Work) -> None:
+        raise ValueError(f"could not read {SECRET}")
+
+    for _ in range(SETTINGS.delivery_attempts):
+        _answer(delivery, Consumer(WorkloadCreated, crash))
+        _make_due(spine)
+    ((_, reason),) = _letters(spine)
+    assert "ValueError at test_task_boundary.py:" in reason
+    assert _attempts(spine) == SETTINGS.delivery_attempts
+    with spine.open(A) as uow:
+        told = uow.session.execute(
+            text(
+                "SELECT string_agg(last_error, '') || string_agg(CAST(a AS text), '') "
+                "FROM spine.dead_letters, spine.audit_entries AS a"
+            )
+        ).scalar_one()
+    logged = capfd.readouterr()
+    assert "task_crashed" in logged.out + logged.err
+    assert SECRET not in reason + told + logged.out + logged.err
 
 
 @pytest.mark.parametrize(("starts", "tried"), [(1, [2]), (2, [])])

@@ -35,7 +35,7 @@ def test_a_message_that_cannot_be_acknowledged_gives_its_place_back(server, end)
 
 
 def test_a_full_bus_hands_out_what_it_has_no_room_to_note(server):
-    """Guarantee: a worker goes on while the bus is full, and what it did is not handed out again."""
+    """Guarantee: a worker goes on while the bus is full, and what it did is not done again."""
     with Connection(server.url, transport="shared.transport:Transport") as connection:
         channel = connection.channel()
         channel.basic_qos(0, 1, False)
