@@ -2,6 +2,8 @@
 What the audit log costs: `python -m tests.bench.audit`, on a private Postgres that syncs to disk.
 
 Ratios are of phases that take turns in one run, because absolute rates say more about the machine.
+The exit status says whether an entry leaves enough, whether sealing does, and whether a million
+entries are verified soon enough.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ from shared.settings import CoreSettings
 SIGNER = Signer("perpetune.bench", bytes(32))
 CONTEXT = Context.root(Project("bench"), "key:bench")
 FACTS = {"base_model": "smollm2-135m", "rows": 160, "suffix": "listings", "seed": 7}
+
+# Of the writing that an entry leaves, and of that with entries what sealing leaves.
+LEAST_WITH_ENTRY, LEAST_WHILE_SEALING = 0.7, 0.9
+MOST_SECONDS_A_MILLION = 30.0
 
 IDLE, PLAIN, WITH_ENTRY, STOP = range(4)
 _PAUSE_SECONDS = 0.3
@@ -116,7 +122,8 @@ class Sealing:
             time.sleep(1.2)
 
 
-def measure_writing(url: str, spine: Units, folder: Path, options: argparse.Namespace) -> None:
+def measure_writing(url: str, spine: Units, folder: Path, options: argparse.Namespace) -> bool:
+    """Whether an entry, and sealing, leave as much of the writing as they have to."""
     processes = multiprocessing.get_context("fork")
     bench = Bench(processes.Value("i", IDLE), processes.Array("q", options.writers, lock=False))
     writers = [
@@ -139,9 +146,10 @@ def measure_writing(url: str, spine: Units, folder: Path, options: argparse.Name
         writer.join()
     tell(f"job + delivery, {options.writers} writers", f"{statistics.median(plain):,.0f} tx/s")
     tell("the same + audit entry", f"{statistics.median(entry):,.0f} tx/s")
-    tell("ratio: what an entry leaves", ratio(entry, plain))
+    left = tell_ratio("ratio: what an entry leaves", entry, plain)
     tell("the same while sealing", f"{statistics.median(sealed):,.0f} tx/s")
-    tell("ratio: with and without sealing", ratio(sealed, entry))
+    left_by_sealing = tell_ratio("ratio: with and without sealing", sealed, entry)
+    return left >= LEAST_WITH_ENTRY and left_by_sealing >= LEAST_WHILE_SEALING
 
 
 def measure_sealing(spine: Units, owner: Units, folder: Path, entries: int) -> None:
@@ -165,13 +173,14 @@ def measure_sealing(spine: Units, owner: Units, folder: Path, entries: int) -> N
     tell("rows sealed", f"{sealed / (time.perf_counter() - begun):,.0f} rows/s")
 
 
-def measure_verifying(folder: Path, entries: int) -> None:
+def measure_verifying(folder: Path, entries: int) -> bool:
+    """Whether it is as quick as it has to be."""
     file = folder / "export.jsonl"
     write_export(file, entries)
     begun = time.perf_counter()
     with file.open("rb") as lines:
         report = verify_export(lines, SIGNER.verifier)
-    seconds = time.perf_counter() - begun
+    verifying = seconds = time.perf_counter() - begun
     if report.fault or report.size != entries:
         sys.exit(f"the export does not verify: {report}")
     tell("size of the export", f"{file.stat().st_size / 2**20:,.0f} MiB")
@@ -183,6 +192,7 @@ def measure_verifying(folder: Path, entries: int) -> None:
     proof.checked(SIGNER.verifier)
     tell("proof of one of them", f"{len(proof.path)} hashes, {len(str(proof)):,} bytes with entry")
     tell("time to make that proof", f"{seconds:.1f} s")
+    return verifying / entries * 1_000_000 <= MOST_SECONDS_A_MILLION
 
 
 def write_export(file: Path, entries: int) -> None:
@@ -213,10 +223,12 @@ def write_export(file: Path, entries: int) -> None:
                 output.write(checkpoint_line(note) + b"\n")
 
 
-def ratio(numerators: list[float], denominators: list[float]) -> str:
-    """Median over rounds, with the range."""
+def tell_ratio(what: str, numerators: list[float], denominators: list[float]) -> float:
+    """The median over rounds, told with the range."""
     each = [above / below for above, below in zip(numerators, denominators, strict=True)]
-    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+    median = statistics.median(each)
+    tell(what, f"{median:.2f} ({min(each):.2f} to {max(each):.2f})")
+    return median
 
 
 def tell(what: str, value: str) -> None:
@@ -224,7 +236,7 @@ def tell(what: str, value: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a phase")
@@ -250,12 +262,12 @@ def main() -> None:
                 uow.session.execute(text(statement))
         url = as_role(owner_url, "app")
         spine = Units(make_engine(as_role(owner_url, "spine"), CoreSettings()))
-        if options.writers:
-            measure_writing(url, spine, folder, options)
+        holds = not options.writers or measure_writing(url, spine, folder, options)
         if options.sealed:
             measure_sealing(spine, owner, folder, options.sealed)
         if options.entries:
-            measure_verifying(folder, options.entries)
+            holds &= measure_verifying(folder, options.entries)
+    return int(not holds)
 
 
 def as_role(url: str, role: str) -> str:
@@ -263,4 +275,4 @@ def as_role(url: str, role: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
