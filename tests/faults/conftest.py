@@ -13,6 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class Stacks:
-    """At most one stack at a time; in the short selection the next module may take it over."""
+    """One stack at a time; in the short selection the next module may take it over."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
@@ -127,8 +128,11 @@ class Stacks:
 
     def of(self, layout: Layout) -> Stack:
         if self._stack is None or self._layout != layout or is_full():
-            self.close()
-            self._layout, self._stack = layout, self._open.enter_context(running(layout))
+            # One that ends mostly waits for its processes, as does one that starts.
+            with ThreadPoolExecutor() as aside:
+                ending = aside.submit(self._open.pop_all().close)
+                self._layout, self._stack = layout, self._open.enter_context(running(layout))
+                ending.result()
         self._stack.await_ready()
         return self._stack
 

@@ -28,6 +28,10 @@ LAYOUT = Layout(workers=0, deliveries=0, holders=0, has_gateway=False, plain_wor
 # Tasks a second: twice our own load, half of what the workers can do.
 RATE = 25.0
 BACKLOG = 40
+LOAD = (
+    f"{RATE:.0f} tasks a second, backlog {BACKLOG}; ours is some 13 commands a second, of four "
+    "kinds, backlog 120"
+)
 # The broker looks for what is overdue every 10 s (`unacked_restore_interval`).
 SWEEP_SECONDS = 10.0
 # Of a worker killed within its sweep, the lock outlives it (`unacked_mutex_expire`).
@@ -100,7 +104,7 @@ def test_measure_what_plain_celery_loses(
             unknown=len(load.unknown),
             lost=len(lost),
             doubled=sum(count > 1 for count in effects.values()),
-            notes=(f"{title}: {len(lost) / rounds:.2f} lost by each, {RATE:.0f} tasks a second",),
+            notes=(f"{title}: {len(lost) / rounds:.2f} lost by each; {LOAD}",),
             is_control=True,
         )
     )

@@ -68,6 +68,7 @@ def test_clock_of_one_process_wrong(stack: Stack, trial: Trial, clocks: dict[str
         for number in trial.rounds():
             clock = clocks[trial.in_turn(VICTIMS, number)]
             for offset in trial.chance.sample(OFFSETS, k=2):
+                trial.pause()
                 set_clock(clock, offset)
                 lateness.append(ring_in_time(stack, load, bound))
                 keys_end_in_time(stack, trial, offset)
@@ -94,12 +95,13 @@ def keys_end_in_time(stack: Stack, trial: Trial, offset: str) -> None:
     """A key that ended a minute ago is refused, one that ends in a minute is not."""
     names = {seconds: f"f21-{uuid7().hex}" for seconds in (-KEY_SECONDS, KEY_SECONDS)}
     secrets = {seconds: stack.key(name) for seconds, name in names.items()}
-    for seconds, name in names.items():
+    # The ended one last: when it is refused, the end of the other is known as well.
+    for seconds in (KEY_SECONDS, -KEY_SECONDS):
         stack.rows(
             "UPDATE gateway.keys SET expires_at = now() + make_interval(secs => %s) "
             "WHERE project = %s",
             seconds,
-            name,
+            names[seconds],
         )
 
     def answer(seconds: int) -> int:

@@ -75,6 +75,7 @@ def test_a_database_without_room_refuses_and_goes_on(stack, trial):
                     stack.restart_postgres(down_seconds=0)
                 trial.recovered(load, bound, cut_off=4 * stack.layout.workers)
         until(lambda: stack.rows("SELECT 1"), what="Postgres is there")
+    trial.expect(not trial.is_full or breakdowns > 0, "Postgres never broke down")
     trial.note(
         f"Postgres broke down {breakdowns} times; the API answered {dict(load.answers)}, "
         f"{len(load.refused)} commands were refused"
@@ -109,13 +110,13 @@ def _stop(server):
 
 def break_down(stack):
     """Have the log go on to new files until there is no room for one; whether that ended it."""
-    try:
+    with contextlib.suppress(psycopg.Error):
         for _ in range(64):
             stack.rows("SELECT pg_switch_wal()")
             stack.rows("INSERT INTO faults.reservations VALUES (gen_random_uuid()::text)")
-    except psycopg.Error:
-        return True
-    return False
+    with contextlib.suppress(AssertionError):
+        until(lambda: stack.postgres.process.poll() is not None, what="it ends", seconds=1)
+    return stack.postgres.process.poll() is not None
 
 
 def training_file(chance):

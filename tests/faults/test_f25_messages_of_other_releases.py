@@ -77,6 +77,7 @@ def test_every_stored_example_is_read_by_its_consumers(stack, trial):
     trial.note(f"{len(planted)} examples a round, each given to all consumers of its type")
     refused = unreadable(stack)
     trial.expect(not refused, f"consumers could not read their examples: {refused}")
+    trial.expect("task_crashed" not in stack.logs(), "a consumer crashed on its example")
     trial.conclude(load, bound)
 
 

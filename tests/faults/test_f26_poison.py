@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shared.broker import ROOM_QUEUES
+from shared.broker import ROOM_QUEUES, lists_of
 from shared.context import Context
 from shared.contracts.envelope import Envelope
 from shared.ids import Project
@@ -51,6 +51,7 @@ def test_poison_in_the_queues_stops_nobody(stack, trial):
                 if position % 8 == 0:
                     trial.pause(0.0, 0.2)
             trial.recovered(load, bound)
+            until(lambda: not in_the_bus(stack), what="no poison is left in the bus")
     exits = stack.exits("worker") - before
     trial.note(f"{len(KINDS)} kinds in {len(ROOM_QUEUES)} queues; {exits} workers ended")
     trial.expect(exits <= len(KINDS), f"{exits} workers ended of {len(KINDS)} kinds of poison")
@@ -80,6 +81,13 @@ def test_poisoned_rows_become_dead_letters(stack, trial):
     trial.note(f"{len(rows)} poisoned rows; {stack.exits('worker') - before} workers ended")
     trial.expect(stack.exits("worker") == before, "a poisoned row ended a worker")
     trial.conclude(load, bound)
+
+
+def in_the_bus(stack: Stack) -> int:
+    """Messages that wait, and those that a worker has not acknowledged."""
+    prefix = stack.settings.broker_prefix
+    waiting = (stack.bus.llen(f"{prefix}{name}") for q in ROOM_QUEUES for name in lists_of(q))
+    return sum(waiting) + stack.bus.hlen(f"{prefix}unacked")
 
 
 def bound_of_poison(stack: Stack) -> Bound:

@@ -59,6 +59,8 @@ def test_a_restored_backup_is_noticed(stack, trial, tmp_path):
         trial.recoveries.append(time.time() - back)
         verdict = verify(stack, project, tmp_path / "export")
         trial.expect(not verdict["ok"], "verification against the witness found nothing")
+        ends = (verdict["fault"] or {}).get("first")
+        trial.expect(ends == before, f"verification names {ends} as the end of {before} entries")
         append(stack, project, 1)
         append(stack, load.projects[0], 1)
         until(lambda: is_sealed(stack, load.projects[0]), what="other logs are sealed")
