@@ -104,7 +104,9 @@ def celery_settings(settings: CoreSettings) -> dict[str, Any]:
         "worker_pool_start_method": "spawn",
         # A spawned child imports every room before it reports; a busy laptop takes its time.
         "worker_proc_alive_timeout": 60.0,
-        "worker_max_tasks_per_child": 1000,
+        # In KiB. A child that has leaked is replaced; by count it would be every few seconds of a
+        # backlog, and a new one imports for a second or more.
+        "worker_max_memory_per_child": 500_000,
         # State is a row; results in Redis would be a second truth.
         "task_ignore_result": True,
         # Pickle is code.

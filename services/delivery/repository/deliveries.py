@@ -49,6 +49,7 @@ _MARK = text("""
 
 # A backlog that came at once is not in the statistics yet, and a plan made without them would read
 # all of it every round.
+_BY_INDEX = text("SET LOCAL enable_seqscan = off")
 _LOCK = text("SELECT pg_try_advisory_xact_lock(:key), set_config('enable_seqscan', 'off', true)")
 _IN_FLIGHT = text("""
     SELECT queue, project, count(*) FROM spine.deliveries
@@ -143,6 +144,7 @@ def list_exhausted(session: Session, *, attempts: int, again_seconds: float) -> 
     A start is recorded with every ringing after the first, also of a row that only waited long in
     the bus. So the last attempt is given *again_seconds* from its ringing and from its beginning.
     """
+    session.execute(_BY_INDEX)
     rows = session.execute(
         text("""
             SELECT CAST(id AS text), project, starts, last_error FROM spine.deliveries
