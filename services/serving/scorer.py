@@ -85,9 +85,11 @@ class ScoringProcess:
         answer = b""
         try:
             async with asyncio.timeout(timeout_seconds):
-                self._process.stdin.write(line)
-                await self._process.stdin.drain()
-                answer = await self._process.stdout.readline()
+                # Of a process that has just died uvloop refuses the write with a RuntimeError.
+                if not self._process.stdin.is_closing():
+                    self._process.stdin.write(line)
+                    await self._process.stdin.drain()
+                    answer = await self._process.stdout.readline()
         except TimeoutError as error:
             raise Unavailable(
                 f"Scoring took longer than {timeout_seconds:g} s; send fewer sequences at once.",
