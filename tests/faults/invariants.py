@@ -159,6 +159,7 @@ def audit_verifies(stack: Stack, load: Load, effects: dict[str, int]) -> Iterabl
     witness = Witness(stack.home.root / "witness")
     for project in load.projects:
         until(partial(is_sealed, stack, project), what=f"the log of {project} is sealed")
+        until(witness.path(project).exists, what=f"the witness knows the log of {project}")
         notes = notes_in(witness.path(project).read_text())
         anchors = [Checkpoint.opened(note, signer.verifier) for note in notes]
         report = verify_export(export_of(stack, project), signer.verifier, anchors)
