@@ -214,7 +214,7 @@ def held_lock(stack: Stack, chance: random.Random) -> None:
 
 def poisoned_rows(stack: Stack, _chance: random.Random) -> None:
     plant_unreadable(stack, "drift.probe")
-    plant_unknown(stack)
+    plant_unknown(stack, attempts_left=2)
 
 
 def noisy_neighbour(stack: Stack, _chance: random.Random) -> None:
