@@ -71,7 +71,7 @@ bench-audit: $(INSTALLED) ## Measure what the audit log costs and how fast it is
 	$(BIN)/python -m tests.bench.audit
 
 bench-bus: $(INSTALLED) ## Commands per second through the spine, beside plain Celery
-	$(BIN)/python -m tests.bench.bus
+	$(BIN)/python -m tests.bench.bus --durable
 
 bench-bloat: $(INSTALLED) ## What a million messages do to the time it takes to claim one
 	$(BIN)/python -m tests.bench.bloat
