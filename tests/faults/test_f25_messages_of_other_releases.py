@@ -77,7 +77,7 @@ def test_every_stored_example_is_read_by_its_consumers(stack, trial):
     trial.note(f"{len(planted)} examples a round, each given to all consumers of its type")
     refused = unreadable(stack)
     trial.expect(not refused, f"consumers could not read their examples: {refused}")
-    trial.expect("task_crashed" not in stack.logs(), "a consumer crashed on its example")
+    trial.expect(not crashes(stack), f"consumers crashed on their examples: {crashes(stack)}")
     trial.conclude(load, bound)
 
 
@@ -116,6 +116,17 @@ def untried(stack: Stack) -> list[tuple[str]]:
     return stack.rows(
         "SELECT task FROM spine.deliveries WHERE project LIKE %s AND starts = 0", f"{EXAMPLES}%"
     )
+
+
+def crashes(stack: Stack) -> set[tuple[str, str]]:
+    """
+    Tasks and errors that nobody foresaw.
+
+    The same file in a second project is one of this test alone: ids are unique in all projects.
+    """
+    lines = [line for line in stack.logs().splitlines() if '"task_crashed"' in line]
+    found = {(event["task"], event["error"]) for event in map(json.loads, lines)}
+    return found - {("ingestion.adopt_file", "IntegrityError")}
 
 
 def unreadable(stack: Stack) -> list[tuple[str, str]]:
