@@ -8,6 +8,7 @@ and nobody begins it a second time while it runs.
 from __future__ import annotations
 
 import random
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -45,6 +46,7 @@ NOBODY = Context.root(Project(""), "task")
 # Repeating cannot help: a person or the sender has to act.
 _FINAL = (Invalid, Unauthenticated, Forbidden, Rejected, Corrupt)
 _BACKOFF_CAP_SECONDS = 60.0
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +185,13 @@ def crash_of(error: Exception) -> str:
     """
     What an error nobody foresaw is called in rows and in the audit log.
 
-    Not by its text, which may quote what a customer wrote.
+    By its type and the last place before it that is in no library; not by its text, which may
+    quote what a customer wrote.
     """
-    *_, innermost = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at {Path(innermost.filename).name}:{innermost.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    last = (ours or frames)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 def backoff_seconds(starts: int, error: PerpetuneError | None, chance: float) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import redis
+from psycopg import sql
 from sqlalchemy import Engine, create_engine, make_url
 
 from infra import database
@@ -306,7 +307,8 @@ class Stack:
         """Somebody else's session holds *table*, for the length of a block."""
         address = make_url(self.owner_url).set(drivername="postgresql")
         with psycopg.connect(address.render_as_string(hide_password=False)) as session:
-            session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")  # type: ignore[arg-type]
+            name = sql.Identifier(*table.split("."))
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
             yield
 
     @contextlib.contextmanager
