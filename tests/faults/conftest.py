@@ -21,7 +21,8 @@ import pytest
 from tests.faults import report
 from tests.faults.layout import SCALED, Layout
 from tests.faults.report import Result
-from tests.faults.stack import Stack, running
+from tests.faults.stack import Stack
+from tests.faults.starting import running
 from tests.faults.trial import Trial
 
 RESULTS = pytest.StashKey[list[Result]]()
@@ -119,7 +120,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class Stacks:
-    """One stack at a time; in the short selection the next module may take it over."""
+    """One at a time, but for its end; in the short selection the next module may take it over."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
