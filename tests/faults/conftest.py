@@ -65,18 +65,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def once_each(found: list[pytest.Item], seed: int) -> list[pytest.Item]:
     """
-    The short selection: one test of each module, none of those that only all rounds can judge.
+    The short selection: one test of each fault, none of those that only all rounds can judge.
 
-    Of several the seed chooses.
-
-    Where one module alone was asked for, all of its tests.
+    Of several the seed chooses. Where one module alone was asked for, all of its tests.
     """
     if len({item.path for item in found}) < 2:
         return found
     chance = random.Random(seed)
-    in_order = sorted(found, key=lambda item: (item.path, item.name))
-    groups = [list(group) for _, group in itertools.groupby(in_order, key=lambda item: item.path)]
-    chosen = [chance.choice(group) for group in groups]
+    in_order = sorted(found, key=lambda item: (_fault(item), item.path, item.name))
+    chosen = [chance.choice(list(group)) for _, group in itertools.groupby(in_order, key=_fault)]
     return [item for item in chosen if not item.get_closest_marker("all_rounds")]
 
 
@@ -170,6 +167,10 @@ def trial(request: pytest.FixtureRequest, stack: Stack) -> Trial:
         is_full=is_full(),
         results=config.stash[RESULTS],
     )
+
+
+def _fault(item: pytest.Item) -> str:
+    return str(getattr(getattr(item, "module", None), "FAULT", item.path))
 
 
 def _layout(item: pytest.Item) -> object:

@@ -54,6 +54,10 @@ class Rates:
     jobs: float = 0.7
     api: float = 2.0
 
+    @property
+    def total(self) -> float:
+        return self.probes + self.phased + self.jobs + self.api
+
 
 @dataclass(frozen=True)
 class Command:

@@ -1,4 +1,6 @@
-"""The control: the same faults done to plain Celery tasks with our broker settings.
+"""The control: the same faults, done to plain Celery tasks with our broker settings.
+
+As many tasks a second, and as long a backlog, as commands in the trial of the fault itself.
 
 Its losses are the finding, so nothing is promised here, only that the measurement is sound.
 """
@@ -13,7 +15,11 @@ from collections.abc import Callable
 import pytest
 
 from shared.broker import make_celery
+from tests.faults import test_f01_worker_killed as f01
+from tests.faults import test_f06_bus_restarted as f06
+from tests.faults import test_f07_bus_wiped as f07
 from tests.faults.layout import Layout
+from tests.faults.load import Rates
 from tests.faults.plain import PlainLoad
 from tests.faults.report import Result
 from tests.faults.stack import Stack
@@ -25,13 +31,6 @@ FAULT = "control"
 pytestmark = pytest.mark.all_rounds
 LAYOUT = Layout(workers=0, deliveries=0, holders=0, has_gateway=False, plain_workers=2)
 
-# Tasks a second: twice our own load, half of what the workers can do.
-RATE = 25.0
-BACKLOG = 40
-LOAD = (
-    f"{RATE:.0f} tasks a second, backlog {BACKLOG}; ours is some 13 commands a second, of four "
-    "kinds, backlog 120"
-)
 # The broker looks for what is overdue every 10 s (`unacked_restore_interval`).
 SWEEP_SECONDS = 10.0
 # Of a worker killed within its sweep, the lock outlives it (`unacked_mutex_expire`).
@@ -60,24 +59,32 @@ def cut_connections(stack: Stack, _chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "inject", "backlog"),
+    ("fault", "inject", "rates", "backlog"),
     [
-        pytest.param("F-01", kill_a_worker, 0, id="worker and its children killed"),
-        pytest.param("F-06", restart_bus, BACKLOG, id="bus killed with a backlog, log kept"),
-        pytest.param("F-06", restart_bus_without_log, BACKLOG, id="the same, no log"),
-        pytest.param("F-07", wipe_bus, BACKLOG, id="bus emptied with a backlog"),
-        pytest.param("F-10", cut_connections, 0, id="all connections to the bus cut"),
+        pytest.param("F-01", kill_a_worker, f01.RATES, 0, id="worker and its children killed"),
+        pytest.param(
+            "F-06", restart_bus, Rates(), f06.BACKLOG, id="bus killed with a backlog, log kept"
+        ),
+        pytest.param("F-06", restart_bus_without_log, Rates(), f06.BACKLOG, id="the same, no log"),
+        pytest.param("F-07", wipe_bus, Rates(), f07.ONCE[1], id="bus emptied with a backlog"),
+        pytest.param("F-10", cut_connections, Rates(), 0, id="all connections to the bus cut"),
     ],
 )
 def test_measure_what_plain_celery_loses(
-    stack: Stack, trial, fault: str, inject: Callable[[Stack, random.Random], None], backlog: int
+    stack: Stack,
+    trial,
+    fault: str,
+    inject: Callable[[Stack, random.Random], None],
+    rates: Rates,
+    backlog: int,
 ) -> None:
     """Plain Celery
 
     Guarantee: none. Lost is what the broker took and nobody did, once all workers have had nothing
     to do for a visibility timeout and the broker's own sweep.
     """
-    load = PlainLoad(stack, make_celery(stack.settings), trial.chance, RATE)
+    told = f"{rates.total:.1f} tasks a second" + (f", backlog {backlog}" if backlog else "")
+    load = PlainLoad(stack, make_celery(stack.settings), trial.chance, rates.total)
     rounds = 0
     with load.running():
         # A wipe loses its whole backlog; a kill loses one task now and then.
@@ -104,7 +111,7 @@ def test_measure_what_plain_celery_loses(
             unknown=len(load.unknown),
             lost=len(lost),
             doubled=sum(count > 1 for count in effects.values()),
-            notes=(f"{title}: {len(lost) / rounds:.2f} lost by each; {LOAD}",),
+            notes=(f"{title}: {len(lost) / rounds:.2f} lost by each; {told}",),
             is_control=True,
         )
     )

@@ -13,7 +13,7 @@ from tests.faults.trial import Bound
 FAULT = "F-01"
 # Of twenty kills each phase of a worker gets two at least, each of a holder three.
 INSTANTS = [*PHASES, IN_STEP, BETWEEN_STEPS, "both workers"]
-# As many commands a second as the control has tasks: what a kill hits depends on it.
+# Twice the usual load: what a kill hits depends on it.
 RATES = Rates(probes=20, phased=3, jobs=0.5, api=1)
 
 
