@@ -29,7 +29,9 @@ def test_wiped_bus_costs_no_message_and_no_attempt(stack, trial, wipes, backlog)
     half = stack.settings.ring_again_seconds / 2
     hits = 0
     with trial.load() as load:
-        usual = max(seconds_for_backlog(load, trial.chance, backlog) for _ in range(3))
+        # How long it takes varies; the short selection allows for that in its patience.
+        tries = range(3 if trial.is_full else 1)
+        usual = max(seconds_for_backlog(load, trial.chance, backlog) for _ in tries)
         bound = Bound(
             half + usual,
             f"half a ringing again, {half} s, beside what the backlog takes anyway, {usual:.1f} s",
