@@ -7,7 +7,8 @@ Rows are emitted in bulk, marked in rounds as the ringer does, and taken one by 
 each in its own transaction, as fast as one process can and with a backlog ahead; autovacuum runs
 as shipped. Every tenth part is a line: the median of a round (list_due and mark_rung) and of a
 take, and what the table holds.
-The exit status says whether the last part takes longer than the first, beyond noise.
+The first part warms up: an empty table has no dead entries to step over. The exit status says
+whether the last part takes longer than the second, beyond noise.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ def main() -> int:
                 flush=True,
             )
     rounds, takes = (
-        getattr(parts[-1], name) / getattr(parts[0], name) for name in ("round_ms", "take_ms")
+        getattr(parts[-1], name) / getattr(parts[1], name) for name in ("round_ms", "take_ms")
     )
-    print(f"last / first: round {rounds:.2f}, take {takes:.2f}; at most {NOISE} is noise")
+    print(f"last / second: round {rounds:.2f}, take {takes:.2f}; at most {NOISE} is noise")
     return int(max(rounds, takes) > NOISE)
 
 
