@@ -19,6 +19,7 @@ MAX_DEPTH = 32
 # Ids and counts fit in 20 digits; longer integers only cost time.
 _MAX_DIGITS = 20
 _BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _OPENERS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -36,15 +37,12 @@ def read_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
     Split a stream of chunks into lines; memory is bounded by one line and one chunk.
 
     Raises:
-        Invalid: A line is longer than 1 MiB (`line_too_long`), with its number.
+        Invalid: A line is longer than 1 MiB (`line_too_long`), with its number; or the stream is
+            written in UTF-16 (`not_utf8`).
     """
     number, rest = 1, b""
-    first = True
     for chunk in chunks:
-        data = chunk
-        if first:
-            data, first = data.removeprefix(_BOM), False
-        *whole, rest = (rest + data).split(b"\n")
+        *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield from _line(number, line)
             number += 1
@@ -81,9 +79,17 @@ def parse_object(line: Line) -> dict[str, Any]:
 
 def _line(number: int, data: bytes) -> Iterator[Line]:
     _check_length(number, data)
-    stripped = data.strip()
+    if number == 1:
+        _check_encoding(data)
+    stripped = data.removeprefix(_BOM).strip() if number == 1 else data.strip()
     if stripped:
         yield Line(number, stripped)
+
+
+def _check_encoding(data: bytes) -> None:
+    # JSON begins with two ASCII characters, so a NUL among the first bytes is half a wider one.
+    if data.startswith(_WIDE_BOMS) or b"\0" in data[:4]:
+        raise Invalid("The file is UTF-16 and not UTF-8; save it as UTF-8.", code="not_utf8")
 
 
 def _check_length(number: int, data: bytes) -> None:

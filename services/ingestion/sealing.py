@@ -18,6 +18,8 @@ from shared.db import UnitOfWork
 from shared.ids import Digest, Project, uuid7
 from shared.rendering.bases import BaseModel, find_base
 from shared.rendering.chat import render
+from shared.rendering.preferences import Conversation, conversations_of, is_preference
+from shared.rendering.tools import functions_of
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ def _read(
 ) -> list[SourcedRow] | Refusal:
     # What the platform curated itself may be shorter than what a person must bring.
     min_rows = 1 if source.file_id is None or param == "validation_file" else 10
-    check = check_training_file(blobs.stream(project, Digest(source.digest)), min_rows=min_rows)
+    check = check_training_file(
+        blobs.stream(project, Digest(source.digest)), min_rows=min_rows, wanted=command.format
+    )
     worst = first_error(check.findings)
     if worst is not None:
         code = "invalid_n_examples" if worst.rule == "too_few_rows" else f"invalid_{param}"
@@ -181,15 +185,33 @@ def _counted(
     held_out = [sourced.row for sourced in validation]
 
     def count(row: Row) -> TokenCounts:
-        rendered = render(base, row.value["messages"], add_generation_prompt=False)
-        return TokenCounts(total=len(rendered.token_ids), trained=sum(rendered.trained))
+        rendered = [
+            render(
+                base,
+                conversation,
+                add_generation_prompt=False,
+                functions=functions_of(row.value.get("input", row.value)),
+            )
+            for conversation in _conversations(row)
+        ]
+        return TokenCounts(
+            total=sum(len(each.token_ids) for each in rendered),
+            trained=sum(sum(each.trained) for each in rendered),
+            longest=max(len(each.token_ids) for each in rendered),
+            kept=min(sum(each.trained[: base.training_tokens]) for each in rendered),
+        )
 
-    tokens, findings = datasets.count_rows(rows, count, base.context_tokens)
+    tokens, findings = datasets.count_rows(rows, count, base.training_tokens)
     worst = first_error(findings)
     if worst is not None:
         return Refusal("invalid_training_file", worst.sentence(), "training_file", worst.line)
     findings.extend(datasets.find_leakage(rows, held_out))
     return Assembly(training, validation, tokens, findings)
+
+
+def _conversations(row: Row) -> Sequence[Conversation]:
+    """What is learned from a row: one conversation, or two that begin alike."""
+    return conversations_of(row.value) if is_preference(row.value) else [row.value["messages"]]
 
 
 def _shard(rows: Sequence[SourcedRow], name: str) -> tuple[bytes, list[str]]:

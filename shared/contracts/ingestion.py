@@ -75,6 +75,8 @@ class SealDataset(Message):
     validation: Source | None = None
     # Share of training rows held out when there is no validation source; 0 holds out none.
     validation_share: float = 0.0
+    # Preferences are rows with two answers each.
+    format: Literal["chat", "preference"] = "chat"
     requester: Requester
 
     @property

@@ -27,6 +27,8 @@ class BaseModel:
         name: Id under which the API shows the base.
         gguf_path: Weights, vocabulary and metadata.
         context_tokens: Longest sequence the base accepts.
+        training_tokens: Longest row it is trained on; longer ones are cut at their end. As many as
+            the model server reads, unless its settings say otherwise.
         hidden_size: Width of the residual stream.
         parameters: Number of weights, tied ones counted once.
         default_system: System text put before a chat that has none; None puts nothing.
@@ -37,6 +39,7 @@ class BaseModel:
     name: str
     gguf_path: Path
     context_tokens: int
+    training_tokens: int
     hidden_size: int
     parameters: int
     default_system: str | None
@@ -45,7 +48,7 @@ class BaseModel:
 
     @property
     def template_hash(self) -> str:
-        """SHA-256 over everything that decides how a chat is written."""
+        """SHA-256 over what decides how a turn is written."""
         text = "\0".join((TURN, self.default_system or ""))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -61,6 +64,7 @@ def list_bases() -> tuple[BaseModel, ...]:
             name="smollm2-135m-instruct",
             gguf_path=smollm2,
             context_tokens=8192,
+            training_tokens=2048,
             hidden_size=576,
             parameters=134_515_008,
             # The published template puts an advertisement of its maker before every chat without a

@@ -10,7 +10,7 @@ Beyond the plain text turns of the template:
 * `developer` is written as `system`, `function` as `tool`.
 * Calls an assistant makes are written after its text, each as a `<tool_call>` element holding JSON
   with `name` and `arguments`.
-* Tool definitions (`tools`, `functions`) are not written.
+* Functions it may call are told of at the end of the first system turn, or in one of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from shared.errors import Invalid
 from shared.rendering.bases import BaseModel
 from shared.rendering.tokenizer import encode
+from shared.rendering.tools import tell_tools, write_call
 
 Message = Mapping[str, Any]
 
@@ -53,7 +54,11 @@ class Rendered:
 
 
 def render(
-    base: BaseModel, messages: Sequence[Message], *, add_generation_prompt: bool
+    base: BaseModel,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool,
+    functions: Sequence[Mapping[str, Any]] = (),
 ) -> Rendered:
     """
     Writes a chat the way *base* reads it.
@@ -63,6 +68,7 @@ def render(
         messages: In OpenAI's format: `role`, `content` (text, or a list of text parts), and for an
             assistant `tool_calls`, `refusal` and `weight` (0: shown, but not learned).
         add_generation_prompt: End with an open assistant turn.
+        functions: The assistant may call; the first system turn tells of them.
 
     Raises:
         Invalid: A message cannot be written; `param` names it.
@@ -74,11 +80,18 @@ def render(
             "messages is empty; give at least one message.", code="empty_messages", param="messages"
         )
     rendered = Rendered([], [])
-    if base.default_system is not None and _written_role(messages[0], 0) != "system":
-        _append_turn(rendered, base, "system", base.default_system, is_trained=False)
+    told = tell_tools(functions) if functions else None
+    if _written_role(messages[0], 0) != "system":
+        begun = [text for text in (base.default_system, told) if text is not None]
+        if begun:
+            _append_turn(rendered, base, "system", "\n\n".join(begun), is_trained=False)
+            told = None
     for position, message in enumerate(messages):
         role = _written_role(message, position)
         text = _text(message, position)
+        if told is not None:
+            # The first message is the system's.
+            text, told = f"{text}\n\n{told}", None
         is_trained = role == "assistant" and _weight(message, position) == 1
         _append_turn(rendered, base, role, text, is_trained=is_trained)
     if add_generation_prompt:
@@ -192,7 +205,6 @@ def _call_text(call: object, position: int) -> str:
     arguments = function.get("arguments", "{}")
     try:
         parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = arguments
-    body = json.dumps({"name": function["name"], "arguments": parsed}, ensure_ascii=False)
-    return f"<tool_call>\n{body}\n</tool_call>"
+    return write_call(function["name"], parsed)

@@ -28,6 +28,8 @@ PURE = (
     "shared.statistics",
     "shared.assignment",
     "shared.jsonl",
+    "shared.rendering.preferences",
+    "shared.rendering.tools",
 )
 SQL = re.compile(
     r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s*\()"

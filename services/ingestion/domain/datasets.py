@@ -13,10 +13,20 @@ from services.ingestion.domain.rows import prompt_key
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens of one row: all of them, and those that carry loss."""
+    """
+    Tokens of one row.
+
+    Attributes:
+        total: All of them.
+        trained: Those that carry loss.
+        longest: Of its longest conversation; a preference has two.
+        kept: Those that still carry loss when that is cut; of two answers the fewer.
+    """
 
     total: int
     trained: int
+    longest: int
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ def find_leakage(training: Sequence[Row], validation: Sequence[Row]) -> list[Fin
 
 
 def count_rows(
-    rows: Sequence[Row], count: Callable[[Row], TokenCounts], context_tokens: int
+    rows: Sequence[Row], count: Callable[[Row], TokenCounts], most_tokens: int
 ) -> tuple[TokenReport, list[Finding]]:
     """
     Token statistics and what they say.
@@ -84,7 +94,7 @@ def count_rows(
     Args:
         rows: The rows of one shard.
         count: Tokens of a row with the target model's tokenizer and template.
-        context_tokens: Longest row the model can take; longer ones are cut at the end.
+        most_tokens: Longest row the model is trained on; longer ones are cut at the end.
 
     Returns:
         The report, and findings: a warning per row that is cut, an error where nothing to learn
@@ -92,13 +102,13 @@ def count_rows(
     """
     counts = [(row, count(row)) for row in rows]
     findings = [
-        _over_limit(row, tokens, context_tokens)
+        _over_limit(row, tokens, most_tokens)
         for row, tokens in counts
-        if tokens.total > context_tokens
+        if tokens.longest > most_tokens
     ]
-    lengths = sorted(tokens.total for _, tokens in counts)
+    lengths = sorted(tokens.longest for _, tokens in counts)
     report = TokenReport(
-        total=sum(lengths),
+        total=sum(tokens.total for _, tokens in counts),
         trained=sum(tokens.trained for _, tokens in counts),
         shortest=lengths[0] if lengths else 0,
         median=lengths[len(lengths) // 2] if lengths else 0,
@@ -108,21 +118,20 @@ def count_rows(
     return report, findings
 
 
-def _over_limit(row: Row, tokens: TokenCounts, context_tokens: int) -> Finding:
-    surplus = tokens.total - context_tokens
+def _over_limit(row: Row, tokens: TokenCounts, most_tokens: int) -> Finding:
     fix = "Shorten the example."
-    if surplus >= tokens.trained:
+    if not tokens.kept:
         return error(
             "answer_cut",
             row.line,
             "",
-            f"The row has {tokens.total} tokens; cut to {context_tokens}, no answer is left.",
+            f"The row has {tokens.longest} tokens; cut to {most_tokens}, no answer is left.",
             fix,
         )
     return warning(
         "row_truncated",
         row.line,
         "",
-        f"The row has {tokens.total} tokens; the last {surplus} are cut.",
+        f"The row has {tokens.longest} tokens; the last {tokens.longest - most_tokens} are cut.",
         fix,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,7 +51,20 @@ def warning(rule: str, line: int | None, pointer: str, message: str, fix: str) -
     return Finding(rule, Severity.WARNING, message, fix, line, pointer)
 
 
+def has_errors(findings: Iterable[Finding]) -> bool:
+    """Whether any of them fails a job."""
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
 def first_error(findings: list[Finding]) -> Finding | None:
-    """The error that a failed job names: the one on the earliest line."""
+    """
+    The error that a failed job names: the one on the earliest line.
+
+    What concerns the whole file comes last, since a broken line may be its cause.
+    """
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    return min(errors, key=lambda finding: finding.line or 0, default=None)
+    return min(errors, key=_place, default=None)
+
+
+def _place(finding: Finding) -> tuple[bool, int]:
+    return finding.line is None, finding.line or 0

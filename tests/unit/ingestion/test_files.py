@@ -7,6 +7,7 @@ import json
 from services.ingestion.domain import datasets
 from services.ingestion.domain.datasets import TokenCounts
 from services.ingestion.domain.files import Row, check_training_file
+from services.ingestion.domain.findings import first_error
 
 
 def _row(question: str, answer: str = "yes") -> dict[str, object]:
@@ -107,10 +108,43 @@ def test_a_sample_is_seeded_and_keeps_order():
 
 def test_a_long_row_is_a_warning_and_one_without_answer_left_is_an_error():
     rows = [Row(1, _row("a")), Row(2, _row("b")), Row(3, _row("c"))]
-    sizes = {1: TokenCounts(50, 10), 2: TokenCounts(105, 10), 3: TokenCounts(120, 20)}
+    sizes = {
+        1: TokenCounts(50, 10, 50, 10),
+        2: TokenCounts(105, 10, 105, 5),
+        3: TokenCounts(120, 20, 120, 0),
+    }
     report, findings = datasets.count_rows(rows, lambda row: sizes[row.line], 100)
     assert [(finding.rule, finding.line) for finding in findings] == [
         ("row_truncated", 2),
         ("answer_cut", 3),
     ]
     assert (report.total, report.trained, report.longest) == (275, 40, 120)
+
+
+def test_a_broken_line_is_named_before_the_number_of_rows():
+    data = _file(*ROWS[:9])[0].splitlines()
+    data[4] = b'{"messages": ['
+    check = check_training_file([b"\n".join(data)])
+    named = first_error(check.findings)
+    assert (named.rule, named.line) == ("invalid_json", 5)
+    assert named.sentence().count("Line 5") == 1
+
+
+def test_a_file_in_utf_16_is_named_as_such():
+    text = "\n".join(json.dumps(row) for row in ROWS)
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        check = check_training_file([text.encode(encoding)])
+        named = first_error(check.findings)
+        assert named.rule == "not_utf8"
+        assert "UTF-16" in named.sentence()
+
+
+def test_one_file_has_one_format():
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "Which?"}]},
+        "preferred_output": [{"role": "assistant", "content": "This one."}],
+        "non_preferred_output": [{"role": "assistant", "content": "That one."}],
+    }
+    mixed = check_training_file(_file(*ROWS, pair))
+    assert [(finding.rule, finding.line) for finding in mixed.findings] == [("wrong_format", 13)]
+    assert check_training_file(_file(*[pair] * 12)).wanted == "preference"

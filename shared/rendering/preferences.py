@@ -1,0 +1,59 @@
+"""Rows of preferences: one question, and two answers to it of which the first is preferred.
+
+Source: OpenAI's preference fine-tuning guide (`input`, `preferred_output`,
+`non_preferred_output`); older files say `..._completion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import Invalid
+
+CHOSEN = ("preferred_output", "preferred_completion")
+REJECTED = ("non_preferred_output", "non_preferred_completion")
+
+Conversation = list[Mapping[str, Any]]
+
+
+def is_preference(row: Mapping[str, Any]) -> bool:
+    """Whether a row is meant as one of preferences, be it right or not."""
+    return "input" in row or any(name in row for name in (*CHOSEN, *REJECTED))
+
+
+def answer_of(row: Mapping[str, Any], names: tuple[str, str]) -> object:
+    """Messages of an answer, under its newer or its older name."""
+    newer, older = names
+    return row.get(newer, row.get(older))
+
+
+def conversations_of(row: Mapping[str, Any]) -> tuple[Conversation, Conversation]:
+    """
+    The question with the chosen answer, and with the rejected one.
+
+    Only the answers are learned from: what an assistant said in the question has no weight.
+
+    Raises:
+        Invalid: It is no row of preferences.
+    """
+    asked = row.get("input")
+    question = asked.get("messages") if isinstance(asked, Mapping) else None
+    answers = [answer_of(row, names) for names in (CHOSEN, REJECTED)]
+    if not all(isinstance(messages, list) and messages for messages in (question, *answers)):
+        raise Invalid(
+            "is no preference: it needs input.messages, preferred_output and non_preferred_output",
+            code="no_preference",
+        )
+    assert isinstance(question, list)  # just checked
+    chosen, rejected = ([*_unlearned(question), *answer] for answer in answers)  # type: ignore[misc]  # lists, as checked
+    return chosen, rejected
+
+
+def _unlearned(messages: list[Any]) -> Conversation:
+    return [
+        {**message, "weight": 0}
+        if isinstance(message, Mapping) and message.get("role") == "assistant"
+        else message
+        for message in messages
+    ]
