@@ -1,4 +1,4 @@
-"""Tables of ingestion as the code sees them; constraints are in migration 0004."""
+"""Tables of ingestion as the code sees them; constraints are in migrations 0004 and 0017."""
 
 from __future__ import annotations
 
@@ -40,6 +40,39 @@ class FileRow(SQLModel, table=True):
     created_at: datetime = _instant(given_by_database=True)
     expires_at: datetime | None = _instant()
     deleted_at: datetime | None = _instant()
+
+
+class UploadRow(SQLModel, table=True):
+    """A file that arrives in parts. Grows by one row an upload."""
+
+    __tablename__ = "uploads"
+    __table_args__ = {"schema": "ingestion"}
+
+    id: str = Field(primary_key=True)
+    project: str
+    filename: str
+    purpose: str
+    bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    mime_type: str
+    expires_after_seconds: int | None = None
+    status: str
+    file_id: str | None = None
+    created_at: datetime = _instant()
+    expires_at: datetime = _instant()
+
+
+class PartRow(SQLModel, table=True):
+    """A part of an upload. Append-only."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = {"schema": "ingestion"}
+
+    id: str = Field(primary_key=True)
+    project: str
+    upload_id: str
+    digest: str
+    bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = _instant()
 
 
 class DatasetRow(SQLModel, table=True):

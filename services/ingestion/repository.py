@@ -9,7 +9,7 @@ from sqlalchemy import delete, text
 from sqlmodel import col, select
 
 from services.ingestion.domain.findings import Finding
-from services.ingestion.models import DatasetRow, FileRow, FindingRow
+from services.ingestion.models import DatasetRow, FileRow, FindingRow, PartRow, UploadRow
 from shared.db import UnitOfWork
 from shared.errors import Missing
 
@@ -48,14 +48,19 @@ def find_twin(uow: UnitOfWork, row: FileRow, window_seconds: float) -> FileRow |
     ).one_or_none()
 
 
+def find_file(uow: UnitOfWork, file_id: str) -> FileRow | None:
+    """The file, unless it was deleted or never was."""
+    return uow.session.exec(
+        select(FileRow).where(FileRow.id == file_id, col(FileRow.deleted_at).is_(None))
+    ).one_or_none()
+
+
 def load_file(uow: UnitOfWork, file_id: str) -> FileRow:
     """
     Raises:
         Missing: There is no such file, or it was deleted.
     """
-    row = uow.session.exec(
-        select(FileRow).where(FileRow.id == file_id, col(FileRow.deleted_at).is_(None))
-    ).one_or_none()
+    row = find_file(uow, file_id)
     if row is None:
         raise Missing(f"There is no file '{file_id}'.", code="file_not_found", param="file_id")
     return row
@@ -74,6 +79,47 @@ def list_files(
         query = query.where(seq < position if newest_first else seq > position)
     query = query.order_by(seq.desc() if newest_first else seq)
     return uow.session.exec(query.limit(limit + 1)).all()
+
+
+def add_upload(uow: UnitOfWork, row: UploadRow) -> None:
+    """Store a new upload."""
+    uow.session.add(row)
+    uow.session.flush()
+
+
+def load_upload(uow: UnitOfWork, upload_id: str) -> UploadRow:
+    """
+    Raises:
+        Missing: There is no such upload.
+    """
+    return _found(uow.session.get(UploadRow, upload_id), upload_id)
+
+
+def lock_upload(uow: UnitOfWork, upload_id: str) -> UploadRow:
+    """As `load_upload`; whoever else wants to end it waits."""
+    return _found(
+        uow.session.get(UploadRow, upload_id, with_for_update=True, populate_existing=True),
+        upload_id,
+    )
+
+
+def _found(row: UploadRow | None, upload_id: str) -> UploadRow:
+    if row is None:
+        raise Missing(
+            f"There is no upload '{upload_id}'.", code="upload_not_found", param="upload_id"
+        )
+    return row
+
+
+def add_part(uow: UnitOfWork, row: PartRow) -> None:
+    """Store a part, for ever."""
+    uow.session.add(row)
+    uow.session.flush()
+
+
+def parts_of(uow: UnitOfWork, upload_id: str) -> Sequence[PartRow]:
+    """All parts of an upload that arrived."""
+    return uow.session.exec(select(PartRow).where(PartRow.upload_id == upload_id)).all()
 
 
 def add_dataset(uow: UnitOfWork, row: DatasetRow) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from annotated_types import Ge, Len
+from pydantic import BaseModel, ConfigDict
+
+from services.ingestion.domain.uploads import UploadState
 
 Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 PURPOSES: tuple[str, ...] = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -28,6 +31,59 @@ class FileDeleted(BaseModel):
     id: str
     object: Literal["file"] = "file"
     deleted: bool = True
+
+
+class ExpiresAfter(BaseModel):
+    """When a file is given up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: int
+
+
+class CreateUploadBody(BaseModel):
+    """What OpenAI's `uploads.create` sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: Annotated[str, Len(1, 1024)]
+    purpose: str
+    bytes: Annotated[int, Ge(1)]
+    mime_type: Annotated[str, Len(1, 255)]
+    expires_after: ExpiresAfter | None = None
+
+
+class CompleteUploadBody(BaseModel):
+    """What OpenAI's `uploads.complete` sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part_ids: Annotated[list[str], Len(1, 10_000)]
+    md5: str | None = None
+
+
+class PartObject(BaseModel):
+    """A part of an upload in OpenAI's shape."""
+
+    id: str
+    object: Literal["upload.part"] = "upload.part"
+    created_at: int
+    upload_id: str
+
+
+class UploadObject(BaseModel):
+    """An upload in OpenAI's shape; `file` is there once it is completed."""
+
+    id: str
+    object: Literal["upload"] = "upload"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    status: UploadState
+    file: FileObject | None
 
 
 class FindingObject(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
@@ -11,16 +10,12 @@ from services.ingestion import repository
 from services.ingestion.domain.files import FileCheck, check_training_file
 from services.ingestion.domain.findings import Severity, first_error
 from services.ingestion.models import FileRow
-from services.ingestion.schemas import PURPOSES
+from services.ingestion.receiving import Counted, announce_file, check_expiry, check_purpose
 from shared.blobs import BlobStore
 from shared.context import Context
 from shared.contracts.ingestion import FileUploaded, ResultFileStored
 from shared.db import UnitOfWork, Units
-from shared.errors import Invalid, TooLarge
 from shared.ids import Digest, new_id
-
-_CHUNK_BYTES = 1 << 20
-_MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3600, 2_592_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +39,8 @@ class Upload:
         Raises:
             Invalid: Names the field.
         """
-        if self.purpose not in PURPOSES:
-            raise Invalid(
-                f"'{self.purpose}' is no purpose; use one of {', '.join(PURPOSES)}.",
-                code="invalid_purpose",
-                param="purpose",
-            )
-        seconds = self.expires_after_seconds
-        if seconds is not None and not _MIN_EXPIRY_SECONDS <= seconds <= _MAX_EXPIRY_SECONDS:
-            raise Invalid(
-                f"expires_after.seconds is {seconds}; give {_MIN_EXPIRY_SECONDS} "
-                f"to {_MAX_EXPIRY_SECONDS}.",
-                code="invalid_value",
-                param="expires_after.seconds",
-            )
+        check_purpose(self.purpose)
+        check_expiry(self.expires_after_seconds)
 
 
 def receive_file(
@@ -80,18 +63,17 @@ def receive_file(
         TooLarge: More than *max_bytes*.
     """
     upload.validate()
-    size = _Size(max_bytes)
-    digest = blobs.put_stream(context.project, size.counted(content))
+    counted = Counted(content, max_bytes=max_bytes)
+    digest = blobs.put_stream(context.project, counted)
     with units.open(context) as uow:
-        row = _new_file(uow, upload, digest, size.seen)
+        row = _new_file(uow, upload, digest, counted.seen)
         repository.lock_content(uow, digest)
         if upload.is_repetition:
             twin = repository.find_twin(uow, row, retry_window_seconds)
             if twin is not None:
                 return twin
         repository.add_file(uow, row)
-        uow.emit(FileUploaded(file_id=row.id, purpose=row.purpose, digest=digest, bytes=row.bytes))
-        uow.audit("file.uploaded", row.id, facts={"bytes": row.bytes, "digest": digest})
+        announce_file(uow, row)
     return row
 
 
@@ -151,23 +133,3 @@ def _verdict(check: FileCheck) -> tuple[str, str | None]:
         return "processed", None
     errors = sum(finding.severity is Severity.ERROR for finding in check.findings)
     return "error", f"{errors} errors; the first: {worst.sentence()}"
-
-
-class _Size:
-    """Counts bytes as they pass and stops at the limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.seen = 0
-        self._limit = limit
-
-    def counted(self, content: IO[bytes]) -> Iterable[bytes]:
-        while chunk := content.read(_CHUNK_BYTES):
-            self.seen += len(chunk)
-            if self.seen > self._limit:
-                raise TooLarge(
-                    f"The file is over the limit of {self._limit} bytes for its purpose; "
-                    "split it, or ask the operator to raise the limit.",
-                    code="file_too_large",
-                    param="file",
-                )
-            yield chunk

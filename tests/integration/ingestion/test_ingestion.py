@@ -6,60 +6,14 @@ import io
 import json
 
 import pytest
-from fastapi.testclient import TestClient
+from ingestion_room import PROJECT
 from sqlalchemy import text
 
-from services.ingestion import api, repository, sealing, service
-from shared import http, process
-from shared.context import Context
+from services.ingestion import repository, sealing, service
+from services.ingestion.settings import ingestion_settings
 from shared.contracts.ingestion import FileUploaded, Requester, SealDataset, Source
-from shared.db import Units, make_engine
-from shared.ids import Project
-from shared.keys import KeyRing, StoredKey, mac_of
-from shared.rotation import RotatingSecret
-from shared.scopes import SCOPES
-from shared.settings import CoreSettings
 
-KEY = "ppt_abcdefghij_" + "a" * 43
-PROJECT = Context.root(Project("default"), "test")
 BASE = "smollm2-135m-instruct"
-
-
-class _OneKey:
-    """The key ring's snapshot with one key in it."""
-
-    def __init__(self) -> None:
-        stored = StoredKey("abcdefghij", Project("default"), mac_of(KEY, "pepper"), SCOPES, None)
-        self.value = {stored.key_id: stored}
-
-    def refresh_soon(self) -> None:
-        """Nothing newer exists."""
-
-
-@pytest.fixture
-def units(database):
-    return Units(make_engine(database.app, CoreSettings()))
-
-
-@pytest.fixture
-def blobs(tmp_path, monkeypatch):
-    monkeypatch.setenv("PERPETUNE_BLOBS_URL", str(tmp_path))
-    process.process_settings.cache_clear()
-    process.process_blobs.cache_clear()
-    yield process.process_blobs()
-    process.process_settings.cache_clear()
-    process.process_blobs.cache_clear()
-
-
-@pytest.fixture
-def http_client(units, blobs):
-    app = http.make_api(
-        title="t", version="0", units=units, keys=KeyRing(_OneKey(), RotatingSecret.fixed("pepper"))
-    )
-    app.include_router(api.router)
-    app.add_middleware(http.RequestBoundary, max_body_bytes=1 << 20, max_upload_bytes=1 << 26)
-    http.check_scopes(app)
-    return TestClient(app, headers={"authorization": f"Bearer {KEY}"})
 
 
 @pytest.fixture
@@ -160,7 +114,7 @@ def test_a_missing_purpose_or_file_is_named(http_client):
 
 
 def test_a_file_over_the_limit_leaves_no_row(http_client, units):
-    big = b"x" * (api.settings.max_training_file_bytes + 1)
+    big = b"x" * (ingestion_settings().max_training_file_bytes + 1)
     refused = _upload(http_client, big)
     assert refused.status_code == 413
     assert refused.json()["error"]["code"] == "file_too_large"
@@ -187,7 +141,7 @@ def test_a_broken_file_is_reported_by_line(http_client, units, blobs, rows):
     assert "Line 4" in http_client.get(f"/v1/files/{file['id']}").json()["status_details"]
 
 
-def _seal(units, blobs, training, validation=None, share=0.0, dataset_id="ds_1"):
+def _seal(units, blobs, training, validation=None, share=0.0, dataset_id="ds_1", **fields):
     def source(rows, file_id):
         return Source(digest=blobs.put(PROJECT.project, _jsonl(rows)), file_id=file_id)
 
@@ -198,6 +152,7 @@ def _seal(units, blobs, training, validation=None, share=0.0, dataset_id="ds_1")
         validation=source(validation, "file-2") if validation else None,
         validation_share=share,
         requester=Requester(kind="job", id="ftjob-1"),
+        **fields,
     )
     outcome = sealing.assemble(blobs, PROJECT.project, command)
     with units.open(PROJECT) as uow:
@@ -223,6 +178,32 @@ def test_a_dataset_is_sealed_once_with_counts_and_a_manifest(units, blobs, rows,
     entry = json.loads(manifest[7])
     piece = shard[entry["offset"] : entry["offset"] + entry["length"]]
     assert json.loads(piece) == rows[entry["line"] - 1]
+
+
+def _preference(number: int) -> dict[str, object]:
+    answers = (f"Answer {number}", f"No answer to {number}, which is longer")
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in answers)
+    return {
+        "input": {"messages": [{"role": "user", "content": f"Question {number}"}]},
+        "preferred_output": chosen,
+        "non_preferred_output": rejected,
+    }
+
+
+def test_preferences_are_sealed_for_a_job_that_wants_them(units, blobs, rows, http_client):
+    pairs = [_preference(number) for number in range(12)]
+    sent = _seal(units, blobs, pairs, validation=pairs[:1], format="preference")
+    assert [kind for kind, _ in sent] == ["dataset.sealed.v1"] * 2
+    fact = sent[0][1]
+    assert fact["training_rows"] == 12
+    dataset = http_client.get("/api/v1/datasets/ds_1").json()
+    assert [f["rule"] for f in dataset["findings"]] == ["train_validation_leak"]
+    assert dataset["tokens"]["total"] > 12 * dataset["tokens"]["median"]
+    for given, wanted in ((pairs, "chat"), (rows, "preference")):
+        refused = _seal(units, blobs, given, dataset_id=f"ds_{wanted}", format=wanted)[-1][1]
+        assert refused["code"] == "invalid_training_file"
+        assert "chat" in refused["message"]
+        assert "preference" in refused["message"]
 
 
 @pytest.mark.parametrize(

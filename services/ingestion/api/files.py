@@ -1,4 +1,4 @@
-"""HTTP adapter of ingestion: OpenAI's files, our reports and datasets."""
+"""HTTP adapter of files: OpenAI's routes, and our reports."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from fastapi.responses import StreamingResponse
 from starlette.datastructures import FormData, UploadFile
 
 from services.ingestion import repository, service
-from services.ingestion.models import DatasetRow, FileRow
-from services.ingestion.schemas import (
-    DatasetObject,
-    FileDeleted,
-    FileObject,
-    FileReport,
-    FindingObject,
-    TokenReportObject,
-)
+from services.ingestion.api.shown import file_object, findings_of
+from services.ingestion.models import FileRow
+from services.ingestion.schemas import FileDeleted, FileObject, FileReport, FindingObject
 from services.ingestion.service import Upload
-from services.ingestion.settings import IngestionSettings
+from services.ingestion.settings import ingestion_settings
 from shared.backpressure import Room
 from shared.blobs import mapped_disk_errors
 from shared.errors import Invalid
@@ -29,11 +23,9 @@ from shared.http import Unit, authorised, context_of
 from shared.ids import Digest
 from shared.keys import Caller
 from shared.pages import Page, page_of
-from shared.policy import load_workload
 from shared.process import process_blobs
 
 router = APIRouter()
-settings = IngestionSettings()
 
 _UPLOAD_BODY = {
     "requestBody": {
@@ -87,14 +79,14 @@ def list_files(
     rows = repository.list_files(
         uow, purpose=purpose, after=after, limit=limit, newest_first=order == "desc"
     )
-    return page_of([_file(row) for row in rows], limit)
+    return page_of([file_object(row) for row in rows], limit)
 
 
 @router.get("/v1/files/{file_id}")
 def retrieve_file(
     file_id: str, caller: Annotated[Caller, authorised("files:read")], uow: Unit
 ) -> FileObject:
-    return _file(repository.load_file(uow, file_id))
+    return file_object(repository.load_file(uow, file_id))
 
 
 @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse)
@@ -121,38 +113,12 @@ def read_report(
 ) -> FileReport:
     """What the checks found, by line, each with its fix."""
     row = repository.load_file(uow, file_id)
-    return _report(row, _findings(uow, file_id))
-
-
-@router.get("/api/v1/datasets")
-def list_datasets(
-    caller: Annotated[Caller, authorised("datasets:read")],
-    uow: Unit,
-    workload: str | None = None,
-    after: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> Page[DatasetObject]:
-    workload_id = load_workload(uow.session, workload).workload_id if workload else None
-    rows = repository.list_datasets(uow, workload_id=workload_id, after=after, limit=limit)
-    return page_of([_dataset(row) for row in rows], limit)
-
-
-@router.get("/api/v1/datasets/{dataset_id}")
-def retrieve_dataset(
-    dataset_id: str, caller: Annotated[Caller, authorised("datasets:read")], uow: Unit
-) -> DatasetObject:
-    """A dataset version with what was noticed when it was put together."""
-    found = _dataset(repository.load_dataset(uow, dataset_id))
-    return found.model_copy(update={"findings": _findings(uow, dataset_id)})
+    return _report(row, findings_of(uow, file_id))
 
 
 async def _received(request: Request, form: FormData, *, is_repetition: bool) -> FileObject:
     upload, content = _upload_of(form, is_repetition=is_repetition)
-    limit = (
-        settings.max_training_file_bytes
-        if upload.purpose == "fine-tune"
-        else settings.max_file_bytes
-    )
+    settings = ingestion_settings()
     row = await run_in_threadpool(
         service.receive_file,
         request.app.state.units,
@@ -160,10 +126,10 @@ async def _received(request: Request, form: FormData, *, is_repetition: bool) ->
         context_of(request),
         upload,
         content.file,
-        max_bytes=limit,
+        max_bytes=settings.most_bytes(upload.purpose),
         retry_window_seconds=settings.retry_window_seconds,
     )
-    return _file(row)
+    return file_object(row)
 
 
 def _upload_of(form: FormData, *, is_repetition: bool) -> tuple[Upload, UploadFile]:
@@ -186,26 +152,6 @@ def _upload_of(form: FormData, *, is_repetition: bool) -> tuple[Upload, UploadFi
     return upload, content
 
 
-def _findings(uow: Unit, subject: str) -> list[FindingObject]:
-    return [
-        FindingObject.model_validate(row, from_attributes=True)
-        for row in repository.list_findings(uow, subject)
-    ]
-
-
-def _file(row: FileRow) -> FileObject:
-    return FileObject(
-        id=row.id,
-        bytes=row.bytes,
-        created_at=int(row.created_at.timestamp()),
-        filename=row.filename,
-        purpose=row.purpose,
-        status=cast("Literal['uploaded', 'processed', 'error']", row.status),
-        status_details=row.status_details,
-        expires_at=int(row.expires_at.timestamp()) if row.expires_at else None,
-    )
-
-
 def _report(row: FileRow, findings: list[FindingObject]) -> FileReport:
     counts = Counter(finding.rule for finding in findings)
     gate: Literal["pending", "pass", "pass_with_warnings", "fail"] = (
@@ -224,23 +170,4 @@ def _report(row: FileRow, findings: list[FindingObject]) -> FileReport:
         rows=row.rows,
         counts=dict(counts),
         findings=findings,
-    )
-
-
-def _dataset(row: DatasetRow) -> DatasetObject:
-    return DatasetObject(
-        id=row.id,
-        workload_id=row.workload_id,
-        state=cast("Literal['sealed', 'refused']", row.state),
-        base=row.base,
-        requester=row.requester,
-        training_digest=row.training_digest,
-        validation_digest=row.validation_digest,
-        manifest_digest=row.manifest_digest,
-        training_rows=row.training_rows,
-        validation_rows=row.validation_rows,
-        tokens=TokenReportObject(**row.token_report) if row.token_report else None,
-        error_code=row.error_code,
-        error_message=row.error_message,
-        created_at=int(row.created_at.timestamp()),
     )
