@@ -124,6 +124,36 @@ def withdraw(uow: UnitOfWork, kind: str, subject: str) -> None:
     )
 
 
+def lock(uow: UnitOfWork, kind: str, subject: str) -> None:
+    """
+    Keep the lease as it is until this transaction ends, whoever holds it.
+
+    Whoever changes both locks the lease before what it is about, as its holder does.
+    """
+    uow.session.execute(
+        text("SELECT spine.lock_lease(:kind, :subject)"), {"kind": kind, "subject": subject}
+    )
+
+
+def shelve(uow: UnitOfWork, kind: str, subject: str) -> None:
+    """
+    Take the lease away from whoever holds it, and let nobody claim it until it is unshelved.
+
+    Its fence is kept and raised; were it withdrawn and offered anew, fences would begin again, and
+    a holder that slept meanwhile could write under an old one.
+    """
+    uow.session.execute(
+        text("SELECT spine.shelve(:kind, :subject)"), {"kind": kind, "subject": subject}
+    )
+
+
+def unshelve(uow: UnitOfWork, kind: str, subject: str) -> None:
+    """Put a shelved lease up for claiming; one that is not shelved stays as it is."""
+    uow.session.execute(
+        text("SELECT spine.unshelve(:kind, :subject)"), {"kind": kind, "subject": subject}
+    )
+
+
 def let_go(session: Session, lease: Lease) -> None:
     """Give the lease back unfinished, so that another process may claim it at once."""
     session.execute(
