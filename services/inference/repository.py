@@ -22,9 +22,13 @@ ROUTES_QUERY = text("""
            canary_model, canary_share, salt, fallback_model, capture_content
     FROM releases.routes_v1
 """)
+# A project's own models, and those that others let it use.
 MODELS_QUERY = text("""
-    SELECT project, model_id, base, gguf_digest, peft_digest
+    SELECT project, project AS owner, model_id, base, gguf_digest, peft_digest
     FROM releases.models_v1 WHERE deleted_at IS NULL
+    UNION ALL
+    SELECT project, owner, model_id, base, gguf_digest, peft_digest
+    FROM releases.granted_models_v1
 """)
 
 
@@ -56,13 +60,13 @@ def models_from_rows(rows: list[tuple[object, ...]]) -> dict[Name, Served]:
     """The models snapshot from the rows of MODELS_QUERY."""
     return {
         (Project(project), model): Served(
-            project=Project(project),
+            project=Project(owner),
             model=model,
             base=base,
             gguf_digest=Digest(gguf) if gguf else None,
             peft_digest=Digest(peft) if peft else None,
         )
-        for project, model, base, gguf, peft in cast("list[tuple[Any, ...]]", rows)
+        for project, owner, model, base, gguf, peft in cast("list[tuple[Any, ...]]", rows)
     }
 
 

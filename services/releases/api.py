@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
 from services.releases.repository import decisions, neighbours, releases
+from services.releases.repository import permissions as permission_rows
 from services.releases.schemas import (
+    CreatePermissions,
     CreateRelease,
     DecisionList,
     DecisionView,
     ModelDeleted,
     ModelList,
     ModelObject,
+    PermissionDeleted,
+    PermissionObject,
     RecomputationView,
     ReleaseView,
     RollBack,
 )
-from services.releases.service import canary, models, settle, start
+from services.releases.service import canary, models, permissions, settle, start
 from shared.backpressure import Addition
 from shared.http import Unit, authorised
 from shared.idempotency import CreatingRoute, Creation
@@ -34,17 +38,19 @@ Reader = Annotated[Caller, authorised("releases:read")]
 Writer = Annotated[Caller, authorised("releases:write")]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
+_PERMISSIONS = "/v1/fine_tuning/checkpoints/{model:path}/permissions"
+
 
 @router.get("/v1/models", tags=["models"])
 def list_models(_: ModelReader, uow: Unit) -> ModelList:
-    """Bases of this installation and tuned models of the project."""
-    return ModelList(data=[ModelObject.of(model) for model in models.list_models(uow)])
+    """Bases of this installation, tuned models of the project, and its workloads by name."""
+    return ModelList(data=[ModelObject.of(model) for model in models.list_answering(uow)])
 
 
 @router.get("/v1/models/{model:path}", tags=["models"])
 def retrieve_model(_: ModelReader, uow: Unit, model: str) -> ModelObject:
-    """One model."""
-    return ModelObject.of(models.load_model(uow, model))
+    """One model, or what answers under a workload's name or alias."""
+    return ModelObject.of(models.load_answering(uow, model))
 
 
 @router.delete("/v1/models/{model:path}", tags=["models"])
@@ -52,6 +58,47 @@ def delete_model(_: ModelWriter, uow: Unit, model: str) -> ModelDeleted:
     """Delete a tuned model that no release needs."""
     models.delete_model(uow, model)
     return ModelDeleted(id=model)
+
+
+@router.post(_PERMISSIONS, tags=["models"])
+def create_permissions(
+    _: ModelWriter, uow: Unit, model: str, body: CreatePermissions
+) -> Page[PermissionObject]:
+    """Let other projects of this installation use a tuned model or checkpoint."""
+    rows = permissions.permit(uow, model, body.project_ids)
+    return page_of([PermissionObject.of(row) for row in rows], len(rows))
+
+
+@router.get(_PERMISSIONS, tags=["models"])
+def list_permissions(
+    _: ModelReader,
+    uow: Unit,
+    model: str,
+    after: str | None = None,
+    limit: Limit = 10,
+    order: Literal["ascending", "descending"] = "descending",
+    project_id: str | None = None,
+) -> Page[PermissionObject]:
+    """Who else may use it."""
+    models.load_model(uow, model)
+    rows = permission_rows.list_page(
+        uow,
+        model,
+        after=after,
+        limit=limit,
+        newest_first=order == "descending",
+        grantee=project_id,
+    )
+    return page_of([PermissionObject.of(row) for row in rows], limit)
+
+
+@router.delete(f"{_PERMISSIONS}/{{permission_id}}", tags=["models"])
+def withdraw_permission(
+    _: ModelWriter, uow: Unit, model: str, permission_id: str
+) -> PermissionDeleted:
+    """Let a project not use it any more."""
+    permissions.withdraw(uow, model, permission_id)
+    return PermissionDeleted(id=permission_id)
 
 
 @router.post("/api/v1/releases", tags=["releases"], status_code=201)

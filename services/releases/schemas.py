@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
+from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.releases.repository.decisions import DecisionRow
+from services.releases.repository.permissions import PermissionRow
 from services.releases.repository.releases import ReleaseRow
 from services.releases.service.canary import Recomputation, judge
 from services.releases.service.models import Model
@@ -41,6 +43,35 @@ class ModelDeleted(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
+    deleted: Literal[True] = True
+
+
+class CreatePermissions(BaseModel):
+    """What OpenAI's `checkpoints.permissions.create` sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project_ids: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Len(1, 100)]
+
+
+class PermissionObject(BaseModel):
+    """OpenAI's permission of a checkpoint; `project_id` is who may use it."""
+
+    id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+    created_at: int
+    project_id: str
+
+    @classmethod
+    def of(cls, row: PermissionRow) -> Self:
+        return cls(id=row.id, created_at=int(row.created_at.timestamp()), project_id=row.grantee)
+
+
+class PermissionDeleted(BaseModel):
+    """OpenAI's answer to a withdrawal."""
+
+    id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
     deleted: Literal[True] = True
 
 

@@ -8,7 +8,13 @@ from fastapi import APIRouter, Query
 
 from services.workloads.repository import cycles as cycle_rows
 from services.workloads.repository import workloads as workload_rows
-from services.workloads.schemas import CreateWorkload, CycleView, RequestCycle, WorkloadView
+from services.workloads.schemas import (
+    CreateWorkload,
+    CycleView,
+    ReplaceAliases,
+    RequestCycle,
+    WorkloadView,
+)
 from services.workloads.service import cycles, workloads
 from shared.backpressure import Addition
 from shared.errors import Missing
@@ -51,6 +57,12 @@ def list_workloads(
 def replace_policy(_: Writer, uow: Unit, name: str, body: Policy) -> WorkloadView:
     """Put a new version of the policy in force; what runs keeps the version it began with."""
     return WorkloadView.of(workloads.replace_policy(uow, name, body))
+
+
+@router.put("/workloads/{name:path}/aliases")
+def replace_aliases(_: Writer, uow: Unit, name: str, body: ReplaceAliases) -> WorkloadView:
+    """Say what else the workload answers to, for example the id of an older fine-tune."""
+    return WorkloadView.of(workloads.replace_aliases(uow, name, body.aliases))
 
 
 @router.get("/workloads/{name:path}/cycles")

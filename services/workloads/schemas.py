@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from services.workloads import domain
 from services.workloads.repository.cycles import CycleRow
 from services.workloads.repository.workloads import WorkloadRow
 from shared.policy import Policy
 
+
+def _no_id(alias: str) -> str:
+    if alias.startswith("wl_"):
+        raise ValueError("an alias cannot begin with wl_")
+    return alias
+
+
 # Names appear in paths and in model ids; aliases take any id that older code may be using.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$")]
-Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._/@-]{0,199}$")]
+# Ids of workloads are ours.
+Alias = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._/@-]{0,199}$"),
+    AfterValidator(_no_id),
+]
 
 
 class CreateWorkload(BaseModel):
@@ -25,6 +37,14 @@ class CreateWorkload(BaseModel):
     base_model: Annotated[str, Field(min_length=1, max_length=200)]
     aliases: Annotated[list[Alias], Field(max_length=20)] = []
     policy: Policy = Policy()
+
+
+class ReplaceAliases(BaseModel):
+    """Body of PUT /api/v1/workloads/{name}/aliases."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    aliases: Annotated[list[Alias], Field(max_length=20)]
 
 
 class RequestCycle(BaseModel):

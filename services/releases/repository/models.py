@@ -66,6 +66,29 @@ def list_all(uow: UnitOfWork) -> list[ModelRow]:
     return [ModelRow(*row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class RoutedName:
+    """A name that answers with whatever is live before a workload's traffic."""
+
+    name: str
+    live_model: str
+    since: datetime
+
+
+def list_names(uow: UnitOfWork) -> list[RoutedName]:
+    """Names and aliases of all workloads that have a live release, sorted."""
+    rows = uow.session.execute(
+        text("""
+            SELECT n.name, r.live_model, live.created_at
+            FROM releases.routes_v1 r
+            JOIN releases.releases live ON live.release_id = r.live_release
+            CROSS JOIN LATERAL unnest(r.aliases || r.name) AS n (name)
+            ORDER BY n.name
+        """)
+    )
+    return [RoutedName(*row) for row in rows]
+
+
 def mark_deleted(uow: UnitOfWork, model_id: str) -> None:
     uow.session.execute(
         text("UPDATE releases.models SET deleted_at = now() WHERE model_id = :model_id"),

@@ -41,6 +41,25 @@ def list_models(uow: UnitOfWork) -> Sequence[Model]:
     return [*(_base(base.name) for base in list_bases()), *tuned]
 
 
+def list_answering(uow: UnitOfWork) -> Sequence[Model]:
+    """All that can be asked by name: models, then workloads by name and alias."""
+    known = list_models(uow)
+    ids = {model.model_id for model in known}
+    routed = [_routed(uow, name) for name in models.list_names(uow) if name.name not in ids]
+    return [*known, *routed]
+
+
+def load_answering(uow: UnitOfWork, name: str) -> Model:
+    """
+    The model of this id, or what answers under this name.
+
+    Raises:
+        Missing: Nothing in this project does.
+    """
+    routed = next((each for each in models.list_names(uow) if each.name == name), None)
+    return _routed(uow, routed) if routed else load_model(uow, name)
+
+
 def load_model(uow: UnitOfWork, model_id: str, *, lock: bool = False) -> Model:
     """
     Args:
@@ -88,6 +107,11 @@ def delete_model(uow: UnitOfWork, model_id: str) -> None:
         )
     models.mark_deleted(uow, model_id)
     uow.audit("model.deleted", model_id)
+
+
+def _routed(uow: UnitOfWork, name: models.RoutedName) -> Model:
+    created = int(name.since.timestamp())
+    return Model(name.name, name.live_model, None, created, uow.project)
 
 
 def _base(name: str) -> Model:

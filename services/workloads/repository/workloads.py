@@ -59,6 +59,24 @@ def claim_alias(uow: UnitOfWork, workload_id: str, alias: str) -> bool:
     return row is not None
 
 
+def lock(uow: UnitOfWork, workload_id: str) -> None:
+    """Let changes of a workload's names pass one by one."""
+    uow.session.execute(
+        text("SELECT FROM workloads.workloads WHERE workload_id = :workload_id FOR UPDATE"),
+        {"workload_id": workload_id},
+    )
+
+
+def release_alias(uow: UnitOfWork, workload_id: str, alias: str) -> None:
+    """Nothing of this name is the workload's any more."""
+    uow.session.execute(
+        text("""
+            DELETE FROM workloads.aliases WHERE workload_id = :workload_id AND alias = :alias
+        """),
+        {"workload_id": workload_id, "alias": alias},
+    )
+
+
 def insert_policy(uow: UnitOfWork, workload_id: str, version: int, policy: Policy) -> None:
     """
     Raises:

@@ -1,4 +1,4 @@
-"""Use cases of workloads: create one, find one, replace its policy."""
+"""Use cases of workloads: create one, replace its policy or its aliases."""
 
 from __future__ import annotations
 
@@ -51,6 +51,25 @@ def replace_policy(uow: UnitOfWork, name: str, policy: Policy) -> WorkloadRow:
     version = workload.policy_version + 1
     workloads.insert_policy(uow, workload.workload_id, version, policy)
     uow.audit("policy.replaced", workload.workload_id, facts={"version": version})
+    return workloads.load(uow, workload.workload_id)
+
+
+def replace_aliases(uow: UnitOfWork, name: str, aliases: Sequence[str]) -> WorkloadRow:
+    """
+    What else a workload answers to, from the next snapshot on; its name stays its own.
+
+    Raises:
+        Missing: There is no such workload.
+        Conflict: An alias means something else already.
+    """
+    workloads.lock(uow, workloads.load(uow, name).workload_id)
+    workload = workloads.load(uow, name)
+    before, wanted = set(workload.aliases), set(aliases) - {workload.name}
+    for alias in sorted(before - wanted):
+        workloads.release_alias(uow, workload.workload_id, alias)
+    for alias in sorted(wanted - before):
+        _claim(uow, workload.workload_id, alias, "aliases")
+    uow.audit("aliases.replaced", workload.workload_id, facts={"aliases": sorted(wanted)})
     return workloads.load(uow, workload.workload_id)
 
 

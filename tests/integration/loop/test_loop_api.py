@@ -40,6 +40,17 @@ def test_workload_is_created_read_and_listed(loop, client, workload):
     assert [row["name"] for row in rest["data"]] == ["extractor"]
 
 
+def test_aliases_are_replaced(loop, client, workload):
+    _create(client, aliases=["ft:gpt-4o-mini:us::abc", "org/name"])
+    put = client.put("/api/v1/workloads/sorter/aliases", json={"aliases": ["org/name", "new"]})
+    assert put.json()["aliases"] == ["new", "org/name"]
+    assert client.get("/api/v1/workloads/org/name").json()["name"] == "sorter"
+    _error(client.get("/api/v1/workloads/ft:gpt-4o-mini:us::abc"), 404)
+    taken = client.put("/api/v1/workloads/extractor/aliases", json={"aliases": ["mine", "new"]})
+    assert _error(taken, 400)["code"] == "name_taken"
+    assert client.get("/api/v1/workloads/extractor").json()["aliases"] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "param", "code"),
     [
@@ -97,7 +108,8 @@ def test_models_have_openai_shape(loop, client, workload):
     model = loop.add_model("one")
     listed = client.get("/v1/models").json()
     assert listed["object"] == "list"
-    assert [row["id"] for row in listed["data"]] == [BASE, model]
+    assert [row["id"] for row in listed["data"]] == [BASE, model, "extractor"]
+    assert client.get("/v1/models/extractor").json()["owned_by"] == loop.context.project
     found = client.get(f"/v1/models/{model}").json()
     assert found == {
         "id": model,
