@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 SECRETS := postgres_password app_password spine_password bus_password cache_password \
-  api_key_pepper receipt_key audit_key
+  api_key_pepper receipt_key audit_key webhook_key
 
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test faults faults-soak bench-audit bench-bus bench-bloat lint format types lock \
+.PHONY: help install run demo up down status test conformance faults faults-soak bench-audit bench-bus bench-bloat lint format types lock \
   secrets clean
 
 help: ## List the targets

@@ -16,7 +16,8 @@ from shared.errors import Conflict
 _SOCKET_PATH_BYTES = 100
 
 # Made once, 32 random bytes each: passwords of the database roles and of the two Valkeys, the key
-# of the HMAC under which API keys are stored, and the keys that sign receipts and audit logs.
+# of the HMAC under which API keys are stored, and the keys that sign receipts, audit logs and
+# webhooks.
 SECRETS = (
     "postgres_password",
     "app_password",
@@ -26,6 +27,7 @@ SECRETS = (
     "api_key_pepper",
     "receipt_key",
     "audit_key",
+    "webhook_key",
 )
 
 

@@ -7,9 +7,16 @@ import threading
 from functools import partial
 from types import FrameType
 
-from services.delivery.bootstrap import delivery_settings, make_bell, make_queues, make_sealer
+from services.delivery.bootstrap import (
+    delivery_settings,
+    make_bell,
+    make_post,
+    make_queues,
+    make_sealer,
+)
 from services.delivery.loop import Loop
 from services.delivery.service import forgetting, pushing, ringing, schedules
+from services.delivery.service.posting import Posting
 from services.delivery.service.sealing import Sealing
 from services.delivery.settings import DeliverySettings
 from shared.db import Units
@@ -50,6 +57,8 @@ def make_loops(
 
     sealing = Sealing(partial(make_sealer, units, core, settings))
 
+    posting = Posting(partial(make_post, units, settings))
+
     def fire_and_bury() -> int:
         return schedules.fire_due(units) + ringing.bury_exhausted(units, core)
 
@@ -64,9 +73,10 @@ def make_loops(
         ),
         Loop(
             "forget",
-            partial(forgetting.forget_answers, units, settings.idempotency_hours),
+            partial(forgetting.forget, units, settings),
             settings.forget_seconds,
             stop,
         ),
+        Loop("post", posting.round, chore_seconds, stop),
         Loop("seal", sealing.round, settings.seal_milliseconds / 1000, stop),
     ]

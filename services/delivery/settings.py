@@ -33,6 +33,16 @@ class DeliverySettings(BaseServiceSettings):
     # For so long a request repeated under its idempotency key gets the first one's answer; we
     # promise a day.
     idempotency_hours: Annotated[float, Ge(24), Le(8_760)] = 24.0
+    # `host:port`, comma-separated, that webhooks may reach though they are private or speak no TLS.
+    webhook_hosts: str = ""
+    webhooks_per_project: Annotated[int, Ge(1), Le(1_000)] = 20
+    # A sender that dies holds an endpoint for this long; an attempt takes 10 s at most.
+    webhook_hold_seconds: Annotated[float, Ge(25), Le(600)] = 60.0
+    # After so long without success an endpoint is disabled: three days, over a long weekend.
+    webhook_give_up_seconds: Annotated[float, Ge(1), Le(2_592_000)] = 259_200.0
+    # What was sent, and how it was answered, can be looked up for so long.
+    webhook_log_days: Annotated[float, Ge(1), Le(365)] = 30.0
+
     # How often older answers are looked for. At twenty thousand a round this keeps up with a steady
     # 300 creations a second, and while there is work the rounds follow each other faster.
     forget_seconds: Annotated[float, Ge(0.1), Le(3_600)] = 60.0
