@@ -9,12 +9,14 @@ from fastapi import APIRouter, Header, Query, Request
 
 from services.finetuning import repository
 from services.finetuning.domain import request as rules
+from services.finetuning.domain.methods import SUPERVISED
 from services.finetuning.models import Job
 from services.finetuning.schemas import CheckpointObject, CreateJobBody, EventObject, JobObject
 from services.finetuning.service.create import CreateJob, create_job
 from services.finetuning.service.ending import cancel_job
+from services.finetuning.service.pausing import pause_job, resume_job
 from services.finetuning.settings import finetuning_settings
-from shared.backpressure import Addition
+from shared.backpressure import Addition, Room
 from shared.db import UnitOfWork
 from shared.errors import Invalid
 from shared.http import Unit, authorised
@@ -71,6 +73,27 @@ def cancel(
     return _shown(uow, cancel_job(uow, job_id, is_repetition=retries > 0))
 
 
+@router.post("/{job_id}/pause")
+def pause(
+    _: Annotated[Caller, authorised("jobs:write")], uow: Unit, job_id: str, retries: Retries = 0
+) -> JobObject:
+    """Stop a running job for a while; it keeps what it has learned."""
+    return _shown(uow, pause_job(uow, job_id, is_repetition=retries > 0))
+
+
+@router.post("/{job_id}/resume")
+def resume(
+    _: Annotated[Caller, authorised("jobs:write")],
+    room: Room,
+    uow: Unit,
+    job_id: str,
+    retries: Retries = 0,
+) -> JobObject:
+    """Go on with a paused job."""
+    del room  # the dependency has done its work
+    return _shown(uow, resume_job(uow, job_id, is_repetition=retries > 0))
+
+
 @router.get("/{job_id}/events")
 def list_events(
     _: Annotated[Caller, authorised("jobs:read")],
@@ -109,7 +132,8 @@ def _all_shown(uow: UnitOfWork, jobs: Sequence[Job]) -> list[JobObject]:
 
 
 def _command(body: CreateJobBody, caller: Caller, *, is_repetition: bool) -> CreateJob:
-    path, given = _hyperparameters(body)
+    method = body.method.type if body.method is not None else SUPERVISED
+    rules.check_method(method)
     if body.integrations:
         raise Invalid(
             "integrations: this server reports to nobody else; leave the field out.",
@@ -122,7 +146,8 @@ def _command(body: CreateJobBody, caller: Caller, *, is_repetition: bool) -> Cre
         validation_file=body.validation_file,
         suffix=body.suffix,
         seed=body.seed,
-        hyperparameters=rules.read_hyperparameters(given, path),
+        method=method,
+        hyperparameters=_hyperparameters(body, method),
         metadata=body.metadata,
         # Two keys of a project that ask for the same thing mean two jobs.
         request_digest=f"{caller.key_id}:{body.digest}",
@@ -130,16 +155,17 @@ def _command(body: CreateJobBody, caller: Caller, *, is_repetition: bool) -> Cre
     )
 
 
-def _hyperparameters(body: CreateJobBody) -> tuple[str, dict[str, object]]:
-    """Path and values: those of `method` where it has some, else the older top-level ones."""
-    if body.method is not None:
-        rules.check_method(body.method.type)
-        supervised = body.method.supervised
-        if supervised is not None and supervised.hyperparameters is not None:
-            return "method.supervised.hyperparameters", supervised.hyperparameters.model_dump()
-    if body.hyperparameters is not None:
-        return "hyperparameters", body.hyperparameters.model_dump()
-    return "hyperparameters", {}
+def _hyperparameters(body: CreateJobBody, method: str) -> dict[str, object]:
+    """Those of `method` where it has some, else the older top-level ones."""
+    of_method = getattr(body.method, method, None)
+    if of_method is not None and of_method.hyperparameters is not None:
+        path, given = f"method.{method}.hyperparameters", of_method.hyperparameters.model_dump()
+    elif body.hyperparameters is not None:
+        path, given = "hyperparameters", body.hyperparameters.model_dump()
+    else:
+        path, given = "hyperparameters", {}
+    numbers: dict[str, object] = rules.read_hyperparameters(given, path).model_dump()
+    return numbers if method == SUPERVISED else {**numbers, "beta": rules.read_beta(given, path)}
 
 
 def _metadata_filter(request: Request) -> dict[str, str] | None:

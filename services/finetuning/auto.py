@@ -7,22 +7,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.finetuning.domain.methods import DPO, SUPERVISED, USUAL_BETA
+
+# Rate of preference training, of the supervised one.
+PREFERENCE_SHARE = 0.1
+_BETA = (USUAL_BETA, "it is the usual start (Rafailov et al., 2023)")
+
 SHORT_RUN_STEPS = 100
 SHORT_RUN_MULTIPLIER = 1.5
 
 
 @dataclass(frozen=True)
 class ResolvedHyperparameters:
-    """Numbers for every hyperparameter; `reasons` explains those that were `auto`."""
+    """
+    Numbers for every hyperparameter.
+
+    Attributes:
+        beta: Of preference training; None otherwise.
+        reasons: Explain those that were `auto`.
+    """
 
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
+    beta: float | None
     reasons: tuple[str, ...]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """By name, those that there are."""
+        numbers: dict[str, float] = {
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+        }
+        return numbers if self.beta is None else {**numbers, "beta": self.beta}
 
 
 def resolve_auto(
-    n_examples: int, total_tokens: int, hyperparameters: Mapping[str, Any]
+    n_examples: int,
+    total_tokens: int,
+    hyperparameters: Mapping[str, Any],
+    method: str = SUPERVISED,
 ) -> ResolvedHyperparameters:
     """
     Replaces `auto` (or a missing value) by a number.
@@ -30,7 +56,9 @@ def resolve_auto(
     Args:
         n_examples: Rows of the training file, at least 1.
         total_tokens: Tokens of the training file, for one epoch.
-        hyperparameters: `n_epochs`, `batch_size`, `learning_rate_multiplier`: number or `auto`.
+        hyperparameters: `n_epochs`, `batch_size`, `learning_rate_multiplier`, and of preference
+            training `beta`: number or `auto`.
+        method: `supervised` or `dpo`.
 
     Source: epochs as OpenAI's cookbook computes them (Chat_finetuning_data_prep); the batch is
     0.2 % of the rows, as OpenAI documented, kept between 4 and 32, because LoRA loses quality with
@@ -49,19 +77,22 @@ def resolve_auto(
     batch_size = int(choose("batch_size", *_batch(n_examples)))
     steps = n_epochs * math.ceil(n_examples / batch_size)
     multiplier = choose("learning_rate_multiplier", *_multiplier(steps))
-    return ResolvedHyperparameters(n_epochs, batch_size, multiplier, tuple(reasons))
+    beta = choose("beta", *_BETA) if method == DPO else None
+    return ResolvedHyperparameters(n_epochs, batch_size, multiplier, beta, tuple(reasons))
 
 
-def base_learning_rate(parameters: int) -> float:
+def base_learning_rate(parameters: int, method: str = SUPERVISED) -> float:
     """
-    Rate for multiplier 1.0, by the number of weights of the base.
+    Rate for multiplier 1.0, by the number of weights of the base and the method.
 
     Source: LoRA wants about ten times the rate of full tuning (Schulman et al., 2025); SmolLM2's
-    own recipe, 1e-3 at full tuning, is the upper end.
+    own recipe, 1e-3 at full tuning, is the upper end. Preferences pull at the difference of two
+    likelihoods and go astray at that rate.
     """
+    share = PREFERENCE_SHARE if method == DPO else 1.0
     if parameters <= 200_000_000:
-        return 1e-3
-    return 5e-4 if parameters <= 1_000_000_000 else 2e-4
+        return 1e-3 * share
+    return (5e-4 if parameters <= 1_000_000_000 else 2e-4) * share
 
 
 def _epochs(n_examples: int, total_tokens: int) -> tuple[int, str]:

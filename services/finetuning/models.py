@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Column, DateTime, Identity
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from services.finetuning.domain.methods import SUPERVISED
 from services.finetuning.domain.states import State
 
 
@@ -22,8 +23,9 @@ class Job(SQLModel, table=True):
     trainer under a lease.
 
     Attributes:
-        model: As asked for: a base or a fine-tuned model.
+        model: A base or a fine-tuned model; of an alias what was live when the job was made.
         base: The base of *model*.
+        method: `supervised`, or `dpo` for preferences.
         parent_peft_digest: Blob of the adapter to go on from; None starts a new one.
         training_file: Id of a file, or of the dataset when a cycle submitted the job.
         hyperparameters: `auto` until the dataset is sealed, numbers afterwards.
@@ -42,6 +44,7 @@ class Job(SQLModel, table=True):
     state: str = State.VALIDATING_FILES
     model: str
     base: str
+    method: str = SUPERVISED
     parent_peft_digest: str | None = None
     training_file: str
     validation_file: str | None = None

@@ -26,6 +26,14 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A workload and the model that is live there."""
+
+    name: str
+    live_model: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file as ingestion shows it."""
 
@@ -260,6 +268,18 @@ def list_unregistered(uow: UnitOfWork, model_ids: Sequence[str]) -> frozenset[st
         {"models": list(model_ids)},
     )
     return frozenset(rows.scalars())
+
+
+def find_route(uow: UnitOfWork, name: str) -> Route | None:
+    """The workload with a live release that has this name or alias."""
+    row = uow.session.execute(
+        text("""
+            SELECT name, live_model FROM releases.routes_v1
+            WHERE name = :name OR :name = ANY(aliases)
+        """),
+        {"name": name},
+    ).one_or_none()
+    return None if row is None else Route(*row)
 
 
 def find_adapter(uow: UnitOfWork, model_id: str) -> Adapter | None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from services.finetuning.domain.request import MAX_BATCH_SIZE, MAX_EPOCHS
+from services.finetuning.domain.methods import DPO, USUAL_BETA
+from services.finetuning.domain.request import MAX_BATCH_SIZE, MAX_BETA, MAX_EPOCHS
 from services.finetuning.domain.states import State
 from services.finetuning.models import Checkpoint, Job, JobEvent
 
@@ -23,6 +24,7 @@ def _auto_or(number: dict[str, Any]) -> WithJsonSchema:
 Epochs = Annotated[Any, _auto_or({"type": "integer", "minimum": 1, "maximum": MAX_EPOCHS})]
 BatchSize = Annotated[Any, _auto_or({"type": "integer", "minimum": 1, "maximum": MAX_BATCH_SIZE})]
 Multiplier = Annotated[Any, _auto_or({"type": "number", "exclusiveMinimum": 0})]
+Beta = Annotated[Any, _auto_or({"type": "number", "exclusiveMinimum": 0, "maximum": MAX_BETA})]
 
 
 class _Body(BaseModel):
@@ -41,11 +43,20 @@ class SupervisedBody(_Body):
     hyperparameters: HyperparametersBody | None = None
 
 
+class DpoHyperparametersBody(HyperparametersBody):
+    beta: Beta = "auto"
+
+
+class DpoBody(_Body):
+    hyperparameters: DpoHyperparametersBody | None = None
+
+
 class MethodBody(BaseModel):
-    """Of other methods than supervised only the type is read: it decides the refusal."""
+    """Of methods that are not offered only the type is read: it decides the refusal."""
 
     type: str
     supervised: SupervisedBody | None = None
+    dpo: DpoBody | None = None
 
 
 class CreateJobBody(_Body):
@@ -79,9 +90,29 @@ class SupervisedObject(BaseModel):
     hyperparameters: HyperparametersObject
 
 
+class DpoHyperparametersObject(HyperparametersObject):
+    # Workers of 0.1.0 that replace `auto` leave it out; it is the trainer's usual one then.
+    beta: float | Literal["auto"] = USUAL_BETA
+
+
+class DpoObject(BaseModel):
+    hyperparameters: DpoHyperparametersObject
+
+
 class MethodObject(BaseModel):
-    type: Literal["supervised"] = "supervised"
-    supervised: SupervisedObject
+    """One of the two has numbers, the one of the type."""
+
+    type: Literal["supervised", "dpo"]
+    supervised: SupervisedObject | None = None
+    dpo: DpoObject | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        if job.method == DPO:
+            of_dpo = DpoHyperparametersObject.model_validate(job.hyperparameters)
+            return cls(type="dpo", dpo=DpoObject(hyperparameters=of_dpo))
+        numbers = HyperparametersObject.model_validate(job.hyperparameters)
+        return cls(type="supervised", supervised=SupervisedObject(hyperparameters=numbers))
 
 
 class JobError(BaseModel):
@@ -143,7 +174,7 @@ class JobObject(BaseModel):
             hyperparameters=numbers,
             integrations=[],
             metadata=job.user_metadata,
-            method=MethodObject(supervised=SupervisedObject(hyperparameters=numbers)),
+            method=MethodObject.of(job),
             model=job.model,
             organization_id=job.project,
             result_files=[job.result_file] if job.result_file else [],

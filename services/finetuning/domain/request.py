@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from services.finetuning.domain.methods import METHODS
 from shared.contracts.finetuning import Hyperparameters
 from shared.errors import Invalid
 
 MAX_EPOCHS = 50
 MAX_BATCH_SIZE = 256
+MAX_BETA = 2.0
 MAX_SEED = 2_147_483_647
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_KEY_CHARACTERS = 64
@@ -40,17 +42,32 @@ def read_hyperparameters(given: Mapping[str, object], path: str) -> Hyperparamet
     )
 
 
+def read_beta(given: Mapping[str, object], path: str) -> float | Auto:
+    """
+    `beta` of preference training; absent or null is `auto`.
+
+    Raises:
+        Invalid: It is neither `auto` nor greater than 0 and at most 2.
+    """
+    beta = _positive(given.get("beta"), f"{path}.beta")
+    if beta != AUTO and beta > MAX_BETA:
+        raise _hyperparameter_error(
+            f"a number greater than 0 and at most {MAX_BETA:g}", f"{path}.beta"
+        )
+    return beta
+
+
 def check_method(kind: str) -> None:
     """
     Raises:
         Invalid: Training of this kind is not offered here; it never becomes another kind silently.
     """
-    if kind == "supervised":
+    if kind in METHODS:
         return
-    known = kind in {"dpo", "reinforcement"}
+    known = kind == "reinforcement"
     raise Invalid(
         f"method.type '{kind}' is {'not offered by this server' if known else 'unknown'}; "
-        "use 'supervised'.",
+        f"use one of {', '.join(METHODS)}.",
         code="unsupported_method" if known else "invalid_method",
         param="method.type",
     )
@@ -101,7 +118,10 @@ def _positive(value: object, param: str) -> float | Auto:
     if value is None or value == AUTO:
         return AUTO
     if isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if math.isfinite(number) and number > 0:
             return number
     raise _hyperparameter_error("a number greater than 0", param)

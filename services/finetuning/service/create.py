@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from services.finetuning import repository
 from services.finetuning.domain import names, request
+from services.finetuning.domain.methods import DPO
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job
 from services.finetuning.repository import Dataset, StoredFile
 from services.finetuning.service.queueing import queue_job
-from shared.contracts.finetuning import Hyperparameters, JobCreated, SubmitJob
+from shared.contracts.finetuning import JobCreated, SubmitJob
 from shared.contracts.ingestion import Requester, SealDataset, Source
 from shared.db import UnitOfWork
 from shared.errors import Invalid, Missing
@@ -25,6 +26,8 @@ class CreateJob:
     A request for a job.
 
     Attributes:
+        method: `supervised` or `dpo`.
+        hyperparameters: Numbers or `auto` by name.
         request_digest: Equal for requests that ask for the same thing.
         is_repetition: The client says that it sent this request before.
     """
@@ -34,7 +37,8 @@ class CreateJob:
     validation_file: str | None
     suffix: str | None
     seed: int | None
-    hyperparameters: Hyperparameters
+    method: str
+    hyperparameters: dict[str, object]
     metadata: dict[str, str] | None
     request_digest: str
     is_repetition: bool
@@ -42,8 +46,16 @@ class CreateJob:
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts: a base, or an adapter on it."""
+    """
+    Where training starts.
 
+    Attributes:
+        model: A base, or a tuned model or checkpoint of this project.
+        base: The base itself, or what the model stands on.
+        peft_digest: Of the model's adapter; None for a base.
+    """
+
+    model: str
     base: str
     peft_digest: str | None = None
 
@@ -53,7 +65,8 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
     Accept a job and have its files made a dataset; a repetition gets the job it made before.
 
     Raises:
-        Invalid: A field is out of bounds, or a file is unknown or not meant for training.
+        Invalid: A field is out of bounds, a file is unknown or not meant for training, or the
+            model cannot be trained here.
         Missing: There is no such model.
     """
     names.check_suffix(command.suffix)
@@ -64,7 +77,7 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)
         if twin is not None:
             return twin
-    start = _find_start(uow, command.model)
+    start = _find_start(uow, _named(uow, command.model))
     training = _training_source(uow, command.training_file, "training_file")
     validation = command.validation_file and _training_source(
         uow, command.validation_file, "validation_file"
@@ -79,6 +92,7 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
             base=job.base,
             training=[training],
             validation=validation or None,
+            format="preference" if job.method == DPO else "chat",
             requester=Requester(kind="job", id=job.id),
         )
     )
@@ -128,7 +142,7 @@ def submit_job(uow: UnitOfWork, command: SubmitJob) -> None:
 
 def _find_start(uow: UnitOfWork, model: str) -> Start:
     if find_base(model) is not None:
-        return Start(base=model)
+        return Start(model=model, base=model)
     adapter = repository.find_adapter(uow, model)
     if adapter is None:
         raise Missing(
@@ -137,12 +151,32 @@ def _find_start(uow: UnitOfWork, model: str) -> Start:
             param="model",
         )
     if find_base(adapter.base) is None:
-        raise Missing(
-            f"The base '{adapter.base}' of '{model}' is not installed on this server.",
-            code="model_not_found",
-            param="model",
+        raise _not_tunable(
+            f"The base '{adapter.base}' of '{model}' is not installed on this server."
         )
-    return Start(base=adapter.base, peft_digest=adapter.peft_digest)
+    return Start(model=model, base=adapter.base, peft_digest=adapter.peft_digest)
+
+
+def _named(uow: UnitOfWork, name: str) -> str:
+    """
+    The model a name stands for: of an alias, which older code takes for a model, the live one.
+
+    Raises:
+        Invalid: It is the name of a workload, whose model changes by itself.
+    """
+    route = repository.find_route(uow, name)
+    if route is None:
+        return name
+    if route.name == name:
+        raise _not_tunable(
+            f"'{name}' is a workload and no model; train the model that is live there, "
+            f"'{route.live_model}', or a base."
+        )
+    return route.live_model
+
+
+def _not_tunable(message: str) -> Invalid:
+    return Invalid(message, code="model_not_tunable", param="model")
 
 
 def _training_source(uow: UnitOfWork, file_id: str, param: str) -> Source:
@@ -177,14 +211,15 @@ def _new_job(uow: UnitOfWork, command: CreateJob, start: Start) -> Job:
         id=new_id("ftjob-"),
         project=uow.project,
         state=State.VALIDATING_FILES,
-        model=command.model,
+        model=start.model,
         base=start.base,
         parent_peft_digest=start.peft_digest,
         training_file=command.training_file,
         validation_file=command.validation_file,
         suffix=command.suffix,
         seed=_any_seed() if command.seed is None else command.seed,
-        hyperparameters=command.hyperparameters.model_dump(),
+        method=command.method,
+        hyperparameters=command.hyperparameters,
         user_metadata=command.metadata or None,
         dataset_id=new_id("ds"),
         request_digest=command.request_digest,

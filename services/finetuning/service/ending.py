@@ -23,9 +23,10 @@ def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
         Missing: The project has no such job.
         Conflict: The job has ended already.
     """
-    job = repository.load_job(uow, job_id)
     # Before the job: a trainer locks lease and job in this order too, so neither waits for ever.
-    leases.withdraw(uow, LEASE_KIND, job_id)
+    leases.lock(uow, LEASE_KIND, job_id)
+    job = repository.load_job(uow, job_id)
+    _take_away(uow, job)
     if not repository.move_job(
         uow, job_id, State.CANCELLED, finished_at=uow.now, estimated_finish=None
     ):
@@ -40,6 +41,17 @@ def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
     uow.emit(JobCancelled(job_id=job_id, cycle_id=job.cycle_id))
     uow.audit("job.cancelled", job_id, reason=f"asked for while {job.state}")
     return repository.load_job(uow, job_id)
+
+
+def _take_away(uow: UnitOfWork, job: Job) -> None:
+    is_begun = job.state in {State.RUNNING, State.PAUSED} or job.attempts
+    if is_begun or repository.find_last_step(uow, job.id):
+        # It has a folder, and perhaps nobody is at work in its folder now: whoever is loses the
+        # lease, and a trainer takes it up once more, to remove the folder.
+        leases.shelve(uow, LEASE_KIND, job.id)
+        leases.unshelve(uow, LEASE_KIND, job.id)
+    else:
+        leases.withdraw(uow, LEASE_KIND, job.id)
 
 
 def fail_job(

@@ -34,7 +34,7 @@ def accept_dataset(uow: UnitOfWork, fact: DatasetSealed) -> None:
         repository.add_event(
             uow,
             job.id,
-            f"{fact.truncated_rows} examples are longer than the model reads; their end is cut.",
+            f"Examples longer than the model reads: {fact.truncated_rows}. Their end is cut.",
             level="warn",
         )
 
@@ -47,18 +47,16 @@ def refuse_dataset(uow: UnitOfWork, fact: DatasetRefused) -> None:
 
 def queue_job(uow: UnitOfWork, job: Job, dataset: Dataset) -> bool:
     """Replace `auto` by numbers and offer the job to the trainers; False when it has moved on."""
-    resolved = resolve_auto(dataset.training_rows, dataset.training_tokens, job.hyperparameters)
+    resolved = resolve_auto(
+        dataset.training_rows, dataset.training_tokens, job.hyperparameters, job.method
+    )
     queued = repository.move_job(
         uow,
         job.id,
         State.QUEUED,
         training_digest=dataset.training_digest,
         validation_digest=dataset.validation_digest,
-        hyperparameters={
-            "n_epochs": resolved.n_epochs,
-            "batch_size": resolved.batch_size,
-            "learning_rate_multiplier": resolved.learning_rate_multiplier,
-        },
+        hyperparameters=resolved.numbers,
     )
     if not queued:
         return False

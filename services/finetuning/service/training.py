@@ -82,7 +82,8 @@ def start_job(uow: UnitOfWork, lease: Lease, *, max_attempts: int) -> Job | None
     if job.state in TERMINAL:
         leases.finish(uow, lease)
         return None
-    if job.attempts >= max_attempts:
+    # Those of a job that was paused are over.
+    if job.state == State.RUNNING and job.attempts >= max_attempts:
         fail_job(
             uow,
             job.id,
@@ -92,7 +93,12 @@ def start_job(uow: UnitOfWork, lease: Lease, *, max_attempts: int) -> Job | None
         )
         return None
     if repository.move_job(uow, job.id, State.RUNNING, attempts=1):
-        repository.add_event(uow, job.id, "Fine-tuning job started")
+        last_step = repository.find_last_step(uow, job.id)
+        repository.add_event(
+            uow,
+            job.id,
+            f"Training goes on after step {last_step}" if last_step else "Fine-tuning job started",
+        )
     else:
         repository.update_running(uow, job.id, attempts=job.attempts + 1)
         repository.add_event(

@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,28 @@ class Row:
     @property
     def n_targets(self) -> int:
         return sum(self.trained)
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """
+    Two answers to one question, of which the first is preferred.
+
+    Attributes:
+        reference: Log-probabilities of the chosen and of the rejected answer before training, nats.
+    """
+
+    chosen: Row
+    rejected: Row
+    reference: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def n_tokens(self) -> int:
+        return self.chosen.n_tokens + self.rejected.n_tokens
 
 
 @dataclass(frozen=True)
@@ -68,16 +91,19 @@ def batch_of_step(step: int, *, n_rows: int, batch_size: int, seed: int) -> tupl
     return order[place * batch_size : (place + 1) * batch_size]
 
 
-def split_by_tokens(rows: Sequence[Row], budget: int) -> list[list[Row]]:
-    """Micro-batches, in order, of at most *budget* tokens; a longer row stands alone."""
-    groups: list[list[Row]] = []
+E = TypeVar("E", Row, Pair)
+
+
+def split_by_tokens(examples: Sequence[E], budget: int) -> list[list[E]]:
+    """Micro-batches, in order, of at most *budget* tokens; a longer example stands alone."""
+    groups: list[list[E]] = []
     room = 0
-    for row in rows:
-        length = len(row.token_ids)
+    for example in examples:
+        length = example.n_tokens
         if not groups or length > room:
             groups.append([])
             room = budget
-        groups[-1].append(row)
+        groups[-1].append(example)
         room -= length
     return groups
 

@@ -5,31 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from services.finetuning.auto import base_learning_rate
+from services.finetuning.domain.methods import DPO
 from services.finetuning.train.base import load_llama
-from services.finetuning.train.batches import Row, batch_of_step
+from services.finetuning.train.batches import Pair, Row, batch_of_step
 from services.finetuning.train.engine import Engine, Measured
 from services.finetuning.train.export import export_adapter, import_adapter
 from services.finetuning.train.lora import new_adapter
 from services.finetuning.train.metrics import Journal, write_result_file
+from services.finetuning.train.objectives import Objective, Preference, Supervised
 from services.finetuning.train.plan import (
     Plan,
     affordable_evaluations,
+    content_of,
     count_steps,
     full_evaluation_steps,
     learning_rate_at,
     read_plan,
 )
-from services.finetuning.train.rows import Notice, read_rows
+from services.finetuning.train.reference import with_reference
+from services.finetuning.train.rows import Notice, read_pairs, read_rows
 from services.finetuning.train.state import Progress, load_state, save_state
 from services.finetuning.train.stopping import Evaluation, Verdict, judge
 from shared.errors import Invalid
@@ -45,15 +49,15 @@ class Task:
     folder: Path
     plan: Plan
     base: BaseModel
-    rows: list[Row]
-    validation: list[Row]
+    rows: Sequence[Row | Pair]
+    validation: Sequence[Row | Pair]
     notices: list[Notice]
     data_digest: str
 
     @cached_property
     def fingerprint(self) -> str:
         """Of everything that decides the result; a saved state belongs to exactly one."""
-        content = json.dumps([asdict(self.plan), self.data_digest, self.base.template_hash])
+        content = json.dumps([content_of(self.plan), self.data_digest, self.base.template_hash])
         return hashlib.sha256(content.encode()).hexdigest()
 
     @cached_property
@@ -66,7 +70,12 @@ class Task:
 
     @cached_property
     def peak_learning_rate(self) -> float:
-        return base_learning_rate(self.base.parameters) * self.plan.learning_rate_multiplier
+        base_rate = base_learning_rate(self.base.parameters, self.plan.method)
+        return base_rate * self.plan.learning_rate_multiplier
+
+    @cached_property
+    def objective(self) -> Objective[Any]:
+        return Preference(self.plan.beta) if self.plan.method == DPO else Supervised()
 
     @cached_property
     def full_evaluations(self) -> frozenset[int]:
@@ -99,11 +108,12 @@ def read_task(folder: Path) -> Task:
             code="base_not_found",
             param="base",
         )
-    limit = min(plan.max_row_tokens, base.context_tokens)
-    rows, notices = read_rows(base, folder / "train.jsonl", limit)
-    validation: list[Row] = []
+    limit = min(plan.max_row_tokens, base.training_tokens)
+    read: Callable[..., tuple[Any, list[Notice]]] = read_pairs if plan.method == DPO else read_rows
+    rows, notices = read(base, folder / "train.jsonl", limit)
+    validation: list[Any] = []
     if (folder / "validation.jsonl").exists():
-        validation, more = read_rows(base, folder / "validation.jsonl", limit)
+        validation, more = read(base, folder / "validation.jsonl", limit)
         notices += more
     digest = hashlib.sha256((folder / "train.jsonl").read_bytes()).hexdigest()
     return Task(folder, plan, base, rows, validation, notices, digest)
@@ -129,7 +139,10 @@ def run(folder: Path, emit: Emit, is_stopping: Callable[[], bool]) -> None:
     task = read_task(folder)
     for notice in task.notices:
         emit({"event": "warning", "code": notice.code, "message": notice.message})
-    training = Training(task, emit)
+    training = begin(task, emit, is_stopping)
+    if training is None:
+        emit({"event": "stopped", "step": 0})
+        return
     training.report_loaded(time.monotonic() - started)
     while not training.is_done:
         training.advance()
@@ -140,22 +153,38 @@ def run(folder: Path, emit: Emit, is_stopping: Callable[[], bool]) -> None:
     training.finish()
 
 
+def begin(task: Task, emit: Emit, is_stopping: Callable[[], bool]) -> Training | None:
+    """The run, with its model in memory; None when it was stopped before its first step."""
+    if task.plan.threads is not None:
+        torch.set_num_threads(task.plan.threads)
+    engine = _engine_of(task)
+    if task.plan.method == DPO:
+        # Before a saved state is restored: the reference is what training began with.
+        referenced = _referenced(task, engine, emit, is_stopping)
+        if referenced is None:
+            return None
+        task = referenced
+    return Training(task, engine, emit)
+
+
+def _engine_of(task: Task) -> Engine[Any]:
+    llama = load_llama(task.base.gguf_path, _device(task.plan.device))
+    if task.plan.continue_from is None:
+        adapter = new_adapter(
+            llama, rank=task.plan.rank, alpha=task.plan.alpha, seed=task.plan.seed
+        )
+    else:
+        adapter = import_adapter(Path(task.plan.continue_from), llama, task.base)
+    return Engine(llama, adapter, task.objective, micro_batch_tokens=task.plan.micro_batch_tokens)
+
+
 class Training:
     """A run in progress."""
 
-    def __init__(self, task: Task, emit: Emit) -> None:
+    def __init__(self, task: Task, engine: Engine[Any], emit: Emit) -> None:
         self._task = task
+        self._engine = engine
         self._emit = emit
-        if task.plan.threads is not None:
-            torch.set_num_threads(task.plan.threads)
-        llama = load_llama(task.base.gguf_path, _device(task.plan.device))
-        if task.plan.continue_from is None:
-            adapter = new_adapter(
-                llama, rank=task.plan.rank, alpha=task.plan.alpha, seed=task.plan.seed
-            )
-        else:
-            adapter = import_adapter(Path(task.plan.continue_from), llama, task.base)
-        self._engine = Engine(llama, adapter, micro_batch_tokens=task.plan.micro_batch_tokens)
         self._state_file = task.folder / "state.safetensors"
         self.progress = self._resume()
         self._resumed_from = self.progress.step
@@ -346,8 +375,26 @@ def _named(prefix: str, measured: Measured) -> dict[str, float]:
     return {f"{prefix}_loss": measured.loss, f"{prefix}_mean_token_accuracy": measured.accuracy}
 
 
-def _tokens(rows: list[Row]) -> int:
-    return sum(len(row.token_ids) for row in rows)
+def _referenced(
+    task: Task, engine: Engine[Any], emit: Emit, is_stopping: Callable[[], bool]
+) -> Task | None:
+    """The task with the reference of all its pairs; None when it was stopped before."""
+    pairs = cast("list[Pair]", [*task.rows, *task.validation])
+
+    def report(done: int) -> bool:
+        emit({"event": "referenced", "pairs": done, "total_pairs": len(pairs)})
+        return not is_stopping()
+
+    file = task.folder / "reference.jsonl"
+    known = with_reference(pairs, engine, file, task.fingerprint, report)
+    if known is None:
+        return None
+    count = len(task.rows)
+    return replace(task, rows=known[:count], validation=known[count:])
+
+
+def _tokens(examples: Sequence[Row | Pair]) -> int:
+    return sum(example.n_tokens for example in examples)
 
 
 def _device(name: str | None) -> torch.device:

@@ -12,7 +12,7 @@ from torch import Tensor
 CHUNK_TARGETS = 128
 
 
-class _SummedCrossEntropy(torch.autograd.Function):
+class _CrossEntropy(torch.autograd.Function):
     """
     Computes the gradient together with the loss, so that logits live for one chunk only and the
     softmax is taken once.
@@ -25,36 +25,36 @@ class _SummedCrossEntropy(torch.autograd.Function):
         head: Tensor,
         targets: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        total = states.new_zeros(())
-        correct = torch.zeros((), dtype=torch.int64, device=states.device)
+        losses = states.new_empty(len(states))
+        hits = torch.empty(len(states), dtype=torch.bool, device=states.device)
         gradient = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         for start in range(0, len(states), CHUNK_TARGETS):
             part = slice(start, start + CHUNK_TARGETS)
             wanted = targets[part, None]
             logits = states[part] @ head.T
             peak, likeliest = logits.max(dim=1, keepdim=True)
-            correct += (likeliest == wanted).sum()
-            total -= logits.sub_(peak).gather(1, wanted).sum()
+            hits[part] = (likeliest == wanted).squeeze(1)
+            of_target = logits.sub_(peak).gather(1, wanted)
             weights = logits.exp_()
             sums = weights.sum(dim=1, keepdim=True)
-            total += sums.log().sum()
+            losses[part] = (sums.log() - of_target).squeeze(1)
             if gradient is not None:
                 probabilities = weights.div_(sums)
                 probabilities.scatter_add_(1, wanted, -torch.ones_like(sums))
                 torch.mm(probabilities, head, out=gradient[part])
         ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(correct)
-        return total, correct
+        ctx.mark_non_differentiable(hits)
+        return losses, hits
 
     @staticmethod
-    def backward(ctx: Any, total: Tensor, _correct: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, losses: Tensor, _hits: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return gradient * total, None, None
+        return gradient * losses[:, None], None, None
 
 
-def summed_loss(states: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def target_losses(states: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
-    Loss and hits of a micro-batch.
+    Loss of each target of a micro-batch, and whether it was the likeliest token.
 
     Args:
         states: Normalised states that predict the targets, shape (targets, hidden).
@@ -62,10 +62,9 @@ def summed_loss(states: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, 
         targets: Token ids, shape (targets,).
 
     Returns:
-        Sum of the cross-entropies in nats, and the number of targets that were the likeliest token.
-        Sums, because the step divides by the targets of all its micro-batches together.
+        Cross-entropies in nats and hits, each of shape (targets,).
     """
-    result: tuple[Tensor, Tensor] = _SummedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor] = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
         states, head, targets
     )
     return result

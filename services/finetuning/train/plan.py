@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from services.finetuning.domain.methods import METHODS, SUPERVISED, USUAL_BETA
 from shared.errors import Invalid
 
 WARM_UP_SHARE = 0.05
 WARM_UP_MIN_STEPS = 3
 WARM_UP_MAX_SHARE = 0.2  # a run of a dozen steps must not spend half of them warming up
 FINAL_RATE_SHARE = 0.1
+
+
+# Fields that came later, with what they are where nobody gave them: a plan without them is the one
+# it was, and goes on with the state that was saved for it.
+_LATER: dict[str, object] = {"method": SUPERVISED, "beta": USUAL_BETA}
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Plan:
         n_epochs: Passes over the rows.
         batch_size: Rows per step.
         learning_rate_multiplier: Factor on the base rate of `services.finetuning.auto`.
+        method: `supervised`, or `dpo` for pairs of answers.
+        beta: Of `dpo`: how dear it is to leave the weights training starts from.
         seed: Decides the order of rows and the first weights.
         continue_from: Folder of a PEFT adapter to go on from; its rank and alpha are kept.
         rank, alpha: Of a new adapter, on all linear layers.
@@ -45,6 +53,8 @@ class Plan:
     batch_size: int
     learning_rate_multiplier: float
     seed: int
+    method: str = SUPERVISED
+    beta: float = USUAL_BETA
     continue_from: str | None = None
     rank: int = 16
     alpha: int = 32
@@ -61,6 +71,12 @@ class Plan:
     data_digest: str | None = None
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise Invalid(
+                f"method must be one of {', '.join(METHODS)}.", code="invalid_plan", param="method"
+            )
+        if not self.beta > 0:
+            raise Invalid("beta must be greater than 0.", code="invalid_plan", param="beta")
         for name in ("n_epochs", "batch_size", "rank", "alpha", "max_row_tokens"):
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} must be at least 1.", code="invalid_plan", param=name)
@@ -70,6 +86,16 @@ class Plan:
                 code="invalid_plan",
                 param="learning_rate_multiplier",
             )
+
+
+def content_of(plan: Plan) -> dict[str, object]:
+    """What tells plans apart."""
+    content: dict[str, object] = asdict(plan)
+    return {
+        name: value
+        for name, value in content.items()
+        if name not in _LATER or value != _LATER[name]
+    }
 
 
 def read_plan(path: Path) -> Plan:

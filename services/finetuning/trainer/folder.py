@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.finetuning.domain.methods import SUPERVISED
 from services.finetuning.models import Job
 from services.finetuning.service.training import Weights
 from services.finetuning.settings import FinetuningSettings
@@ -123,8 +124,11 @@ def _unpack(tar: Path, folder: Path) -> None:
 
 
 def _plan(folder: Path, job: Job, settings: FinetuningSettings) -> dict[str, object]:
+    # A trainer of an older release knows no methods.
+    method = {} if job.method == SUPERVISED else {"method": job.method}
     return {
         "base": job.base,
+        **method,
         **job.hyperparameters,
         "seed": job.seed,
         "continue_from": str(folder / _PARENT) if job.parent_peft_digest else None,

@@ -27,6 +27,14 @@ class Loaded(_Line):
     seconds: float
 
 
+class Referenced(_Line):
+    """Of so many pairs it is known how likely their answers were before training."""
+
+    event: Literal["referenced"]
+    pairs: int
+    total_pairs: int
+
+
 class Stepped(_Line):
     """A step is done; losses in nats per trained token, None where not measured."""
 
@@ -89,7 +97,7 @@ class Stopped(_Line):
     step: int
 
 
-Line = Loaded | Stepped | Warned | Checkpointed | Finished | Failed | Stopped
+Line = Loaded | Referenced | Stepped | Warned | Checkpointed | Finished | Failed | Stopped
 _READER: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="event")])
 
 

@@ -24,6 +24,7 @@ from services.finetuning.trainer.lines import (
     Finished,
     Line,
     Loaded,
+    Referenced,
     Stepped,
     Stopped,
     Warned,
@@ -164,6 +165,9 @@ class _Run:
         match line:
             case Loaded():
                 self._begin(line)
+            case Referenced():
+                # Nothing to write down; it is alive.
+                self._write(lambda _: None)
             case Stepped():
                 self._expect_next_step()
                 self._record_step(line)

@@ -125,7 +125,6 @@ def test_auto_is_replaced_by_numbers_with_reasons_once_the_dataset_is_sealed(cli
         ({"model": None}, 400, "invalid_value", "model"),
         ({"training_file": "file-none"}, 400, "file_not_found", "training_file"),
         ({"validation_file": "file-none"}, 400, "file_not_found", "validation_file"),
-        ({"method": {"type": "dpo"}}, 400, "unsupported_method", "method.type"),
         (
             {"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}},
             400,

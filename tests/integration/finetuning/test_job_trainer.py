@@ -266,6 +266,42 @@ def test_cancelled_job_stops_its_child_and_leaves_nothing(room, jobs, trainers):
     assert jobs.retrieve(job_id).estimated_finish is None
 
 
+def test_paused_job_stops_and_goes_on_where_it_was(room, jobs, trainers, served):
+    job_id = _queued(room, jobs, trainers, n_epochs=2)
+    # The strict client knows no state `paused`.
+    with openai.OpenAI(base_url=served, api_key=KEYS["owner"]) as client:
+        anybodys = client.fine_tuning.jobs
+        with pytest.raises(openai.BadRequestError, match="is queued and cannot be paused"):
+            anybodys.pause(job_id)
+        trainers.start()
+        _until(lambda: len(_steps(jobs, job_id)) >= 3)
+        assert anybodys.pause(job_id).status == "paused"
+        _until(lambda: not trainers.children(job_id), 20)
+        done = len(_steps(jobs, job_id))
+        assert (trainers.folder(job_id) / "state.safetensors").exists()
+        assert room.rows("SELECT owner FROM spine.leases") == [(None,)]
+        with pytest.raises(openai.BadRequestError, match="is paused and cannot be paused"):
+            anybodys.pause(job_id)
+        assert anybodys.resume(job_id).status == "queued"
+    job = _ended(room, jobs, job_id)
+    assert job.status == "succeeded", job.error
+    assert sorted(_steps(jobs, job_id)) == list(range(1, _n_steps(2) + 1))
+    told = [event.message for event in jobs.list_events(job_id, limit=100)]
+    assert any(f"goes on after step {done}" in text for text in told), told
+    assert not any("interrupted" in text for text in told)
+
+
+def test_paused_job_that_is_cancelled_leaves_nothing(room, jobs, trainers, served):
+    job_id = _queued(room, jobs, trainers, n_epochs=50)
+    trainers.start()
+    _until(lambda: len(_steps(jobs, job_id)) >= 1)
+    with openai.OpenAI(base_url=served, api_key=KEYS["owner"]) as client:
+        assert client.fine_tuning.jobs.pause(job_id).status == "paused"
+        assert client.fine_tuning.jobs.cancel(job_id).status == "cancelled"
+    _until(lambda: not trainers.folder(job_id).exists(), 20)
+    _until(lambda: room.rows("SELECT 1 FROM spine.leases") == [], 20)
+
+
 def test_child_that_never_makes_a_step_ends_the_job(room, jobs, trainers):
     job_id = _queued(room, jobs, trainers)
     trainers.start()

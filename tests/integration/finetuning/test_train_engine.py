@@ -257,3 +257,39 @@ def test_plan_that_cannot_be_followed_ends_with_a_failed_event(tmp_path):
 
     assert process.wait() == 1
     assert [(event["event"], event["code"]) for event in events] == [("failed", "base_not_found")]
+
+
+def preference(number):
+    asked = [{"role": "user", "content": f"Flat in {CITIES[number]}, {number + 2} rooms"}]
+    answers = (f'{{"city": "{CITIES[number]}"}}', f"It is a flat in {CITIES[number]}.")
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in answers)
+    return {
+        "input": {"messages": asked},
+        "preferred_output": chosen,
+        "non_preferred_output": rejected,
+    }
+
+
+def make_preferences(folder):
+    make_folder(folder, method="dpo", beta=0.1, n_epochs=3, learning_rate_multiplier=1.5)
+    lines = [json.dumps(preference(number)) + "\n" for number in range(len(CITIES))]
+    (folder / "train.jsonl").write_text("".join(lines))
+    (folder / "validation.jsonl").write_text("".join(lines[:2]))
+    return folder
+
+
+def test_preferences_are_learned_and_a_killed_run_ends_like_a_whole_one(tmp_path):
+    whole = steps(train(make_preferences(tmp_path / "whole")))
+    last = max(whole)
+
+    assert whole[1]["train_loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert whole[last]["train_loss"] < 0.5
+    assert whole[last]["train_mean_token_accuracy"] == 1.0
+    assert whole[last]["full_valid_mean_token_accuracy"] == 1.0
+
+    folder = make_preferences(tmp_path / "killed")
+    _, code = train_until(folder, step=5, send=signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    resumed = steps(train(folder))
+    assert min(resumed) > 1
+    assert resumed[last]["train_loss"] == pytest.approx(whole[last]["train_loss"], rel=1e-3)

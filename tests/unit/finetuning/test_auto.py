@@ -51,3 +51,12 @@ def test_larger_bases_learn_at_lower_rates():
     rates = [base_learning_rate(millions * 10**6) for millions in (135, 360, 1700)]
 
     assert rates == [1e-3, 5e-4, 2e-4]
+
+
+def test_preferences_have_a_beta_and_a_lower_rate():
+    resolved = resolve_auto(160, 16_488, {"beta": "auto"}, "dpo")
+    assert resolved.beta == 0.1
+    assert any(reason.startswith("beta=0.1 because") for reason in resolved.reasons)
+    assert resolve_auto(160, 16_488, {"beta": 0.5}, "dpo").numbers["beta"] == 0.5
+    assert "beta" not in resolve_auto(160, 16_488, {}).numbers
+    assert base_learning_rate(135 * 10**6, "dpo") < base_learning_rate(135 * 10**6)

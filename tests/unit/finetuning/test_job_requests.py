@@ -59,7 +59,6 @@ def test_absent_value_is_auto(given):
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        ("dpo", "unsupported_method"),
         ("reinforcement", "unsupported_method"),
         ("magic", "invalid_method"),
     ],
@@ -123,3 +122,17 @@ def test_models_are_named_as_openai_names_them():
 @pytest.mark.parametrize("name", ["Listing Extractor", "träge", "x" * 100, "a:b"])
 def test_suffix_made_from_any_name_is_valid(name):
     names.check_suffix(names.suffix_from(name))
+
+
+@pytest.mark.parametrize("beta", [0, -0.1, 2.1, 10**400, "much", True])
+def test_beta_beyond_its_bounds_is_refused_by_its_path(beta):
+    with pytest.raises(Invalid) as refused:
+        request.read_beta({"beta": beta}, "method.dpo.hyperparameters")
+    assert refused.value.param == "method.dpo.hyperparameters.beta"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [(None, "auto"), ("auto", "auto"), (2, 2.0), (0.1, 0.1)]
+)
+def test_beta_within_its_bounds_is_read(given, read):
+    assert request.read_beta({"beta": given}, "hyperparameters") == read

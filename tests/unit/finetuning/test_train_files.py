@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.finetuning.train.metrics import Journal, write_result_file
-from services.finetuning.train.rows import read_rows
+from services.finetuning.train.rows import read_pairs, read_rows
 from services.finetuning.train.state import Progress, load_state, save_state
 from services.finetuning.train.stopping import Evaluation
 from shared.errors import Invalid
@@ -56,6 +56,50 @@ def test_cut_rows_and_rows_without_target_are_noticed(tmp_path):
         ("rows_truncated", "lines 1)."),
         ("rows_without_target", "lines 2)."),
     ]
+
+
+def test_characters_that_end_a_line_elsewhere_end_none_here(tmp_path):
+    text = "one\u2028two\u2029three\x85four"
+    row = {"messages": [USER, {"role": "assistant", "content": text}]}
+    path = write(tmp_path, json.dumps(row, ensure_ascii=False), json.dumps(row))
+
+    rows, _ = read_rows(BASE, path, 100)
+
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+
+
+def test_tools_of_a_row_are_rendered(tmp_path):
+    row = {"messages": [USER, ANSWER]}
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    path = write(tmp_path, json.dumps(row), json.dumps({**row, "tools": tools}))
+
+    (bare, told), notices = read_rows(BASE, path, 200)
+
+    assert told.n_tokens > bare.n_tokens
+    assert told.n_targets == bare.n_targets
+    assert notices == []
+
+
+def test_answers_of_a_preference_alone_are_learned(tmp_path):
+    pair = {
+        "input": {"messages": [USER, ANSWER, USER]},
+        "preferred_output": [ANSWER],
+        "non_preferred_output": [{"role": "assistant", "content": "No."}],
+    }
+    path = write(tmp_path, json.dumps(pair))
+
+    ((found,), notices) = read_pairs(BASE, path, 100)
+
+    assert notices == []
+    (single,), _ = read_rows(BASE, write(tmp_path, json.dumps({"messages": [USER, ANSWER]})), 100)
+    assert found.chosen.n_targets == single.n_targets
+    assert (
+        found.chosen.token_ids[: found.chosen.first_target]
+        == (found.rejected.token_ids[: found.rejected.first_target])
+    )
+    with pytest.raises(Invalid, match="line 1 is no preference"):
+        read_pairs(BASE, write(tmp_path, json.dumps({"messages": [USER, ANSWER]})), 100)
 
 
 def test_file_with_nothing_to_learn_is_refused(tmp_path):

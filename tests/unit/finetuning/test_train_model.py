@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 import torch
 
 from services.finetuning.train.base import interleave_rotation, split_rotation
-from services.finetuning.train.batches import Row
+from services.finetuning.train.batches import Pair, Row
 from services.finetuning.train.engine import Engine
 from services.finetuning.train.lora import from_peft, named_parameters, new_adapter, to_peft
 from services.finetuning.train.model import Layer, Llama, Shape
+from services.finetuning.train.objectives import Preference, Supervised
+from services.finetuning.train.reference import CHUNK_PAIRS, with_reference
 from shared.errors import Invalid
 
 SHAPE = Shape(
@@ -19,6 +22,7 @@ SHAPE = Shape(
     norm_epsilon=1e-5,
 )  # fmt: skip
 VOCABULARY = 50
+SUPERVISED = Supervised()
 
 
 def make_llama():
@@ -63,11 +67,28 @@ def make_rows(n=6):
     return rows
 
 
-def gradients(rows, *, budget, groups=None):
+def make_pairs(n=4):
+    """Pairs of answers of different lengths to the same question, with a reference of any kind."""
+    source = random.Random(1)
+    pairs = []
+    for _ in range(n):
+        prompt = [1, 7, *(source.randrange(VOCABULARY) for _ in range(source.randrange(2, 6)))]
+        chosen, rejected = (
+            [source.randrange(VOCABULARY) for _ in range(source.randrange(1, 5))] for _ in "ab"
+        )
+        rows = [
+            Row(prompt + answer, [False] * len(prompt) + [True] * len(answer))
+            for answer in (chosen, rejected)
+        ]
+        pairs.append(Pair(*rows, reference=(-source.random() * 9, -source.random() * 9)))
+    return pairs
+
+
+def gradients(examples, *, budget, objective=SUPERVISED):
     """Loss and gradients of one step, before the optimizer clips and applies them."""
     llama = make_llama()
-    engine = Engine(llama, make_adapter(llama), micro_batch_tokens=budget)
-    measured = engine._accumulate(rows, is_training=True)
+    engine = Engine(llama, make_adapter(llama), objective, micro_batch_tokens=budget)
+    measured = engine._accumulate(examples, is_training=True)
     return measured, {name: tensor.grad for name, tensor in named_parameters(engine.adapter)}
 
 
@@ -85,6 +106,91 @@ def test_loss_and_gradients_do_not_depend_on_the_micro_batches(budget):
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("budget", [1, 40, 1000])
+def test_preferences_do_not_depend_on_the_micro_batches(budget):
+    pairs = make_pairs()
+    expected, expected_gradients = gradients(pairs, budget=10_000, objective=Preference(0.3))
+
+    measured, found = gradients(pairs[::-1], budget=budget, objective=Preference(0.3))
+
+    assert measured.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert measured.accuracy == expected.accuracy
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_loss_of_a_preference_is_that_of_the_paper():
+    """-log sigmoid(beta * (gain of the chosen answer - gain of the rejected one)), by hand."""
+    llama, pairs, beta = make_llama(), make_pairs(), 0.3
+    engine = Engine(llama, make_adapter(llama), Preference(beta), micro_batch_tokens=100)
+
+    def log_probability(row):
+        """Token by token, each from the row up to it, as nobody would compute it."""
+        total = 0.0
+        for position, is_trained in enumerate(row.trained):
+            if is_trained:
+                before = Row(row.token_ids[: position + 1], [False] * position + [True])
+                total -= (
+                    Engine(llama, engine.adapter, Supervised(), micro_batch_tokens=100)
+                    .evaluate([before])
+                    .loss
+                )
+        return total
+
+    expected, wanted = 0.0, 0
+    for pair in pairs:
+        gains = [
+            log_probability(row) - reference
+            for row, reference in zip((pair.chosen, pair.rejected), pair.reference, strict=True)
+        ]
+        margin = beta * (gains[0] - gains[1])
+        expected += math.log1p(math.exp(-margin)) / len(pairs)
+        wanted += margin > 0
+
+    measured = engine.evaluate(pairs)
+
+    assert measured.loss == pytest.approx(expected, rel=1e-4)
+    assert measured.accuracy == wanted / len(pairs)
+
+
+def test_gradient_of_a_preference_is_that_of_its_loss():
+    """Against differences of the loss itself, along each tensor's own gradient."""
+    llama, pairs = make_llama(), make_pairs()
+    engine = Engine(llama, make_adapter(llama), Preference(0.3), micro_batch_tokens=100)
+    engine._accumulate(pairs, is_training=True)
+    for name, tensor in named_parameters(engine.adapter):
+        direction = tensor.grad / (tensor.grad.norm() + 1e-12)
+        losses = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                tensor.add_(direction, alpha=sign * 1e-2)
+            losses.append(engine.evaluate(pairs).loss)
+            with torch.no_grad():
+                tensor.add_(direction, alpha=-sign * 1e-2)
+        slope = (losses[0] - losses[1]) / 2e-2
+        assert slope == pytest.approx(float(tensor.grad.norm()), rel=0.05, abs=1e-4), name
+
+
+def test_reference_makes_untrained_pairs_even_and_is_kept(tmp_path):
+    llama = make_llama()
+    engine = Engine(llama, make_adapter(llama), Preference(0.3), micro_batch_tokens=100)
+    file = tmp_path / "reference.jsonl"
+    made = make_pairs(CHUNK_PAIRS + 3)
+
+    assert with_reference(made, engine, file, "run", lambda _done: False) is None
+    with file.open("a") as killed:
+        killed.write("[-1.0, -")
+    reported = []
+    pairs = with_reference(made, engine, file, "run", lambda done: not reported.append(done))
+    assert reported == [len(made)]
+
+    assert engine.evaluate(pairs).loss == pytest.approx(math.log(2), abs=1e-5)
+    engine.step(pairs, 1e-2)
+    assert engine.evaluate(pairs).loss < math.log(2)
+    assert with_reference(made, engine, file, "run") == pairs
+    assert with_reference(made, engine, file, "another run") != pairs
+
+
 def test_fresh_adapter_changes_nothing():
     llama, rows = make_llama(), make_rows()
     fresh = make_adapter(llama, is_fresh=True)
@@ -94,7 +200,7 @@ def test_fresh_adapter_changes_nothing():
             tensor.zero_()
 
     losses = {
-        Engine(llama, adapter, micro_batch_tokens=100).evaluate(rows).loss
+        Engine(llama, adapter, Supervised(), micro_batch_tokens=100).evaluate(rows).loss
         for adapter in (fresh, bare)
     }
 
@@ -104,7 +210,7 @@ def test_fresh_adapter_changes_nothing():
 def test_evaluation_equals_the_loss_of_training():
     rows = make_rows()
     llama = make_llama()
-    engine = Engine(llama, make_adapter(llama), micro_batch_tokens=100)
+    engine = Engine(llama, make_adapter(llama), Supervised(), micro_batch_tokens=100)
 
     before = engine.evaluate(rows)
 
@@ -114,10 +220,10 @@ def test_evaluation_equals_the_loss_of_training():
 
 def test_snapshot_continues_exactly():
     rows, llama = make_rows(), make_llama()
-    engine = Engine(llama, make_adapter(llama), micro_batch_tokens=100)
+    engine = Engine(llama, make_adapter(llama), Supervised(), micro_batch_tokens=100)
     engine.step(rows, 1e-2)
     snapshot = {name: tensor.clone() for name, tensor in engine.snapshot().items()}
-    other = Engine(llama, make_adapter(llama, is_fresh=True), micro_batch_tokens=100)
+    other = Engine(llama, make_adapter(llama, is_fresh=True), Supervised(), micro_batch_tokens=100)
 
     other.restore(snapshot)
     for _ in range(3):
@@ -126,7 +232,7 @@ def test_snapshot_continues_exactly():
 
 def test_loss_that_is_not_finite_is_refused_before_the_update():
     llama = make_llama()
-    engine = Engine(llama, make_adapter(llama), micro_batch_tokens=100)
+    engine = Engine(llama, make_adapter(llama), Supervised(), micro_batch_tokens=100)
     with torch.no_grad():
         next(iter(engine.weights().values())).fill_(float("inf"))
 
