@@ -16,14 +16,14 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from shared.context import Context
 from shared.contracts.envelope import Message
-from shared.errors import Unavailable
+from shared.errors import Invalid, Unavailable
 from shared.ids import Project
 from shared.patience import patient_for
 from shared.settings import CoreSettings
@@ -31,6 +31,8 @@ from shared.settings import CoreSettings
 # SQLSTATE classes after which the same transaction may succeed: connection, resources,
 # serialisation and deadlock, operator intervention. Source: PostgreSQL manual, appendix A.
 _TRANSIENT = ("08", "53", "40", "57", "55P03")
+# A NUL in a text has no state; a number out of range, a character that does not exist.
+_UNFIT = ("", "22003", "22021")
 # The instant comes with it: who emits or audits needs it, and a round trip costs more than it.
 _ACT_FOR = text("SELECT set_config('app.project', :project, true), now()")
 # A connection in steady use is not asked whether it still stands. Should it have broken since, the
@@ -222,6 +224,11 @@ def mapped_database_errors() -> Iterator[None]:
                 "The database does not answer; nothing was changed. Repeat in a moment.",
                 code="database_unavailable",
                 retry_after=1,
+            ) from error
+        if isinstance(error, DataError) and state in _UNFIT:
+            raise Invalid(
+                "A value holds a character, or is of a size, that cannot be stored.",
+                code="invalid_value",
             ) from error
         if isinstance(error, OperationalError) and not state:
             raise Unavailable(

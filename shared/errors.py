@@ -115,11 +115,18 @@ class TooLarge(PerpetuneError):
     type = "invalid_request_error"
 
 
-class QuotaExceeded(PerpetuneError):
-    """The limit of this key or project is reached; wait as long as Retry-After says."""
+class RateLimited(PerpetuneError):
+    """Too many requests at once; repeat after Retry-After."""
 
     status = 429
     type = "rate_limit_error"
+
+
+class QuotaExceeded(PerpetuneError):
+    """A project has as much as it may have; Retry-After says when to look again."""
+
+    status = 429
+    type = "insufficient_quota"
 
 
 class StorageFull(PerpetuneError):

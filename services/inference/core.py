@@ -16,7 +16,7 @@ from services.inference.recorder import Page, Recorder
 from services.inference.router import Router
 from services.inference.run import Run
 from services.inference.settings import InferenceSettings
-from shared.errors import PerpetuneError, QuotaExceeded
+from shared.errors import PerpetuneError, RateLimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class StreamedAnswer:
                 if opening is not None:
                     yield opening | extra
             self._page.hear(index, piece)
-            yield job.shape.chunk(heading, index, piece) | extra
+            for chunk in job.shape.chunks(heading, index, piece):
+                yield chunk | extra
         if job.wants_usage:
             yield job.shape.usage_chunk(heading, Usage.of(self._run.ends, job.choices))
 
@@ -99,7 +100,7 @@ class Core:
 
         Raises:
             Missing: No such model.
-            QuotaExceeded: This process is full.
+            RateLimited: This process is full.
         """
         run = await self._assign(job, total_seconds)
         page = self._recorder.open(job, run)
@@ -153,7 +154,7 @@ class Core:
 
     def _admit(self) -> None:
         if self._running >= self._settings.max_running:
-            raise QuotaExceeded(
+            raise RateLimited(
                 f"This process is answering {self._running} requests already; "
                 "repeat after retry-after-ms.",
                 code="too_many_requests",

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from services.inference.domain.generation import Sampling
 from services.inference.domain.routing import choose_unit
-from services.inference.domain.shapes import ChatShape, CompletionShape, Shape
+from services.inference.domain.shapes import ChatShape, CompletionShape, Shape, ToolShape
+from services.inference.domain.tools import Tools
 from services.inference.records import Door
 from services.inference.schemas import ChatRequest, CompletionRequest
 from shared.errors import Invalid
@@ -17,6 +18,7 @@ from shared.ids import Project, uuid7
 from shared.rendering.bases import BaseModel
 from shared.rendering.chat import render
 from shared.rendering.tokenizer import encode
+from shared.rendering.tools import OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,14 @@ class ChatPrompting:
     """A chat, written by the one render function."""
 
     messages: list[dict[str, Any]]
+    tools: Tools | None = None
 
     def tokens(self, base: BaseModel) -> list[list[int]]:
-        return [render(base, self.messages, add_generation_prompt=True).token_ids]
+        functions = self.tools.functions if self.tools else ()
+        chat = render(base, self.messages, add_generation_prompt=True, functions=functions)
+        if self.tools is None or not self.tools.is_forced:
+            return [chat.token_ids]
+        return [[*chat.token_ids, *encode(base, OPEN)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,9 @@ def chat_job(body: ChatRequest, origin: Origin) -> Job:
     Raises:
         Invalid: The request names something this server cannot do.
     """
-    return _job(body, origin, ChatPrompting(body.messages), ChatShape())
+    tools = body.callable
+    shape = ChatShape() if tools is None else ToolShape(tools)
+    return _job(body, origin, ChatPrompting(body.messages, tools), shape)
 
 
 def completion_job(body: CompletionRequest, origin: Origin) -> Job:

@@ -12,6 +12,7 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.inference.domain.generation import Sampling
+from services.inference.domain.tools import Tools, choose_tools
 from shared.errors import Invalid
 
 Text = Annotated[str, Len(1, 65_536)]
@@ -20,6 +21,8 @@ TokenIds = Annotated[list[Annotated[int, Ge(0)]], Len(1)]
 Bias = Annotated[float, Ge(-100), Le(100)]
 _MAX_CHOICES = 128
 _MAX_PROMPTS = 128
+_MAX_INPUTS = 2048
+_MAX_TOOLS = 128
 
 
 class _Body(BaseModel):
@@ -98,6 +101,21 @@ class ResponseFormat(BaseModel):
         return schema
 
 
+class FunctionBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    type: Literal["function"]
+    function: FunctionBody
+
+
 class ChatRequest(_Generating):
     """Body of `POST /v1/chat/completions`."""
 
@@ -107,8 +125,12 @@ class ChatRequest(_Generating):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Ge(0), Le(20)] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
+    tools: Annotated[list[ToolBody], Len(0, _MAX_TOOLS)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    # The older form of the same.
+    functions: Annotated[list[FunctionBody], Len(0, _MAX_TOOLS)] | None = None
+    function_call: str | dict[str, Any] | None = None
     audio: Any = None
     modalities: list[str] | None = None
     web_search_options: Any = None
@@ -124,16 +146,37 @@ class ChatRequest(_Generating):
         Raises:
             Invalid: A field is given that this server cannot honour.
         """
-        _refuse("tools", self.tools)
-        _refuse("functions", self.functions)
         _refuse("audio", self.audio)
         _refuse("web_search_options", self.web_search_options)
         _refuse("modalities", [kind for kind in self.modalities or [] if kind != "text"])
         return self._sampling(
             max_tokens=self.max_completion_tokens or self.max_tokens,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            json_schema=self.response_format.wanted if self.response_format else None,
+            json_schema=self._schema(),
         )
+
+    @property
+    def callable(self) -> Tools | None:
+        """
+        What an answer may call.
+
+        Raises:
+            Invalid: The choice names nothing that is declared.
+        """
+        if self.functions and not self.tools:
+            older = [function.model_dump(exclude_none=True) for function in self.functions]
+            return choose_tools(older, self.function_call, is_parallel=False, is_older=True)
+        return choose_tools(
+            [tool.function.model_dump(exclude_none=True) for tool in self.tools or []],
+            self.tool_choice,
+            is_parallel=self.parallel_tool_calls is not False,
+        )
+
+    def _schema(self) -> dict[str, Any] | None:
+        tools = self.callable
+        if tools is not None and tools.is_forced:
+            return tools.schema
+        return self.response_format.wanted if self.response_format else None
 
 
 class CompletionRequest(_Generating):
@@ -177,7 +220,7 @@ class CompletionRequest(_Generating):
 class EmbeddingRequest(_Body):
     """Body of `POST /v1/embeddings`."""
 
-    input: Text | TokenIds | Annotated[list[Text] | list[TokenIds], Len(1, 1024)]
+    input: Text | TokenIds | Annotated[list[Text] | list[TokenIds], Len(1, _MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
 

@@ -12,7 +12,7 @@ from services.serving.scoring.messages import Score
 
 TokenId = Annotated[int, Ge(0)]
 # One request may hold a whole evaluation suite; its work is bounded by the score time limit.
-_MAX_SEQUENCES = 1024
+_MAX_SEQUENCES = 2048
 _MAX_SEQUENCE_TOKENS = 8192
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,10 +11,17 @@ from typing import Any, Protocol
 from services.inference.domain.generation import (
     Alternative,
     Choice,
+    Finish,
     Piece,
     TokenProbability,
     Usage,
+    join,
 )
+from services.inference.domain.tools import Tools
+from shared.ids import random_base62
+from shared.rendering.tools import OPEN, Call, read_calls
+
+_CALL_CHARACTERS = 24
 
 Body = dict[str, Any]
 DONE = b"data: [DONE]\n\n"
@@ -41,8 +49,8 @@ class Shape(Protocol):
         """The chunk in front of choice *index*, if this route has one."""
         ...
 
-    def chunk(self, heading: Heading, index: int, piece: Piece) -> Body:
-        """A piece of choice *index*."""
+    def chunks(self, heading: Heading, index: int, piece: Piece) -> Sequence[Body]:
+        """What a piece of choice *index* adds; nothing yet, where more has to be known first."""
         ...
 
     def usage_chunk(self, heading: Heading, usage: Usage) -> Body:
@@ -57,26 +65,26 @@ class ChatShape:
 
     def body(self, heading: Heading, choices: Sequence[Choice], usage: Usage) -> Body:
         return _headed(heading, "chat.completion") | {
-            "choices": [
-                {
-                    "index": index,
-                    "message": {"role": "assistant", "content": choice.text, "refusal": None},
-                    "logprobs": _chat_logprobs(choice.probabilities),
-                    "finish_reason": choice.end.finish,
-                }
-                for index, choice in enumerate(choices)
-            ],
+            "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
             "usage": _usage(usage),
+        }
+
+    def _choice(self, index: int, choice: Choice) -> Body:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "logprobs": _chat_logprobs(choice.probabilities),
+            "finish_reason": choice.end.finish,
         }
 
     def opening(self, heading: Heading, index: int) -> Body | None:
         delta = {"role": "assistant", "content": "", "refusal": None}
         return self._chunk(heading, index, delta, None, None)
 
-    def chunk(self, heading: Heading, index: int, piece: Piece) -> Body:
+    def chunks(self, heading: Heading, index: int, piece: Piece) -> Sequence[Body]:
         delta = {"content": piece.text} if piece.text or piece.end is None else {}
         logprobs = _chat_logprobs(piece.probabilities)
-        return self._chunk(heading, index, delta, logprobs, _finish(piece))
+        return [self._chunk(heading, index, delta, logprobs, _finish(piece))]
 
     def usage_chunk(self, heading: Heading, usage: Usage) -> Body:
         head = _headed(heading, "chat.completion.chunk")
@@ -92,6 +100,58 @@ class ChatShape:
     ) -> Body:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return _headed(heading, "chat.completion.chunk") | {"choices": [choice]}
+
+
+class ToolShape(ChatShape):
+    """
+    As `ChatShape`, where an answer may call tools.
+
+    Whether it does is seen at its end, so a streamed answer comes in one piece.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._heard: defaultdict[int, list[Piece]] = defaultdict(list)
+
+    def chunks(self, heading: Heading, index: int, piece: Piece) -> Sequence[Body]:
+        self._heard[index].append(piece)
+        if piece.end is None:
+            return []
+        choice = join(self._heard.pop(index))
+        message, finish = self._read(choice)
+        if "tool_calls" in message:
+            message["tool_calls"] = [
+                {"index": number, **call} for number, call in enumerate(message["tool_calls"])
+            ]
+        logprobs = _chat_logprobs(choice.probabilities)
+        delta = {name: value for name, value in message.items() if value is not None}
+        return [
+            self._chunk(heading, index, delta, logprobs, None),
+            self._chunk(heading, index, {}, None, finish),
+        ]
+
+    def _choice(self, index: int, choice: Choice) -> Body:
+        message, finish = self._read(choice)
+        return super()._choice(index, choice) | {
+            "message": {"role": "assistant", "refusal": None, **message},
+            "finish_reason": finish,
+        }
+
+    def _read(self, choice: Choice) -> tuple[Body, Finish]:
+        """What the message says or calls, and how it ends."""
+        # A forced call was opened by the prompt.
+        text = f"{OPEN}{choice.text}" if self._tools.is_forced else choice.text
+        content, calls = read_calls(text)
+        if not calls:
+            return {"content": choice.text}, choice.end.finish
+        if not self._tools.is_parallel:
+            calls = calls[:1]
+        if self._tools.is_older:
+            (call,) = calls
+            told = {"name": call.name, "arguments": call.arguments}
+            return {"content": content or None, "function_call": told}, "function_call"
+        made = [_call(call) for call in calls]
+        return {"content": content or None, "tool_calls": made}, "tool_calls"
 
 
 class CompletionShape:
@@ -119,7 +179,7 @@ class CompletionShape:
     def opening(self, _heading: Heading, _index: int) -> Body | None:
         return None
 
-    def chunk(self, heading: Heading, index: int, piece: Piece) -> Body:
+    def chunks(self, heading: Heading, index: int, piece: Piece) -> Sequence[Body]:
         offset = self._offsets.get(index, 0)
         self._offsets[index] = offset + len(piece.text)
         choice = {
@@ -128,10 +188,18 @@ class CompletionShape:
             "logprobs": _completion_logprobs(piece.probabilities, offset),
             "finish_reason": _finish(piece),
         }
-        return _headed(heading, "text_completion") | {"choices": [choice]}
+        return [_headed(heading, "text_completion") | {"choices": [choice]}]
 
     def usage_chunk(self, heading: Heading, usage: Usage) -> Body:
         return _headed(heading, "text_completion") | {"choices": [], "usage": _usage(usage)}
+
+
+def _call(call: Call) -> Body:
+    return {
+        "id": f"call_{random_base62(_CALL_CHARACTERS)}",
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
 
 
 def event(body: Mapping[str, Any]) -> bytes:

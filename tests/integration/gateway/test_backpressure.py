@@ -98,7 +98,7 @@ def test_at_the_limit_what_adds_work_is_refused_until_work_is_done(
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "10"
     error = refused.json()["error"]
-    assert (error["type"], error["code"]) == ("rate_limit_error", "too_much_unfinished")
+    assert (error["type"], error["code"]) == ("insufficient_quota", "too_much_unfinished")
     assert str(MOST) in error["message"]
     with units.open(Context.root(Project("a"), "test")) as uow:
         count = uow.session.execute(text("SELECT count(*) FROM spine.deliveries")).scalar_one()

@@ -312,7 +312,7 @@ def test_key_without_the_scope_is_refused(door, path):
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        (PATH, CHAT | {"tools": [{"type": "function"}]}, "tools"),
+        (PATH, CHAT | {"tools": [{"type": "function"}]}, "tools.0.function"),
         (PATH, CHAT | {"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role"),
         (PATH, CHAT | {"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
         ("/v1/completions", {"model": BASE, "prompt": ""}, "prompt"),

@@ -125,7 +125,7 @@ def test_answers_are_forgotten_after_their_time(door, post, spine, directed):
     [
         (ASK | {"model": "no-such"}, "model_not_found"),
         (ASK | {"stream": True}, "unsupported_parameter"),
-        (ASK | {"tools": [{"a": 1}]}, "unsupported_parameter"),
+        (ASK | {"tools": [{"a": 1}]}, "invalid_value"),
         (ASK | {"temperature": 9}, "invalid_value"),
         ({"model": BASE}, "invalid_value"),
         ([1, 2], "malformed_message"),

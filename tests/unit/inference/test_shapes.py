@@ -33,8 +33,8 @@ def test_stream_opens_with_the_role_and_ends_with_a_reason():
     shape = ChatShape()
     chunks = [
         shape.opening(HEADING, 0),
-        shape.chunk(HEADING, 0, Piece("a")),
-        shape.chunk(HEADING, 0, Piece("", end=End("length", 3, 1))),
+        *shape.chunks(HEADING, 0, Piece("a")),
+        *shape.chunks(HEADING, 0, Piece("", end=End("length", 3, 1))),
     ]
     assert [chunk["choices"][0]["delta"] for chunk in chunks if chunk] == [
         {"role": "assistant", "content": "", "refusal": None},
@@ -56,9 +56,9 @@ def test_event_is_one_line_whatever_the_text():
 def test_text_offsets_go_on_across_pieces():
     shape = CompletionShape()
     probability = TokenProbability("ab", (97, 98), -0.5)
-    shape.chunk(HEADING, 0, Piece("ab", (probability,)))
-    second = shape.chunk(HEADING, 0, Piece("ab", (probability,)))
-    other = shape.chunk(HEADING, 1, Piece("ab", (probability,)))
+    shape.chunks(HEADING, 0, Piece("ab", (probability,)))
+    (second,) = shape.chunks(HEADING, 0, Piece("ab", (probability,)))
+    (other,) = shape.chunks(HEADING, 1, Piece("ab", (probability,)))
     assert second["choices"][0]["logprobs"]["text_offset"] == [2]
     assert other["choices"][0]["logprobs"]["text_offset"] == [0]
 
@@ -146,8 +146,6 @@ def test_chat_with_a_wrong_field_is_refused(fields):
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"functions": [{"name": "f"}]}, "functions"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"web_search_options": {"a": 1}}, "web_search_options"),

@@ -1,0 +1,102 @@
+"""Which tools an answer may, must or must not call. Pure.
+
+Source: OpenAI's chat completions reference (`tools`, `tool_choice`, `parallel_tool_calls`, and the
+older `functions`, `function_call`), 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.errors import Invalid
+
+Function = Mapping[str, Any]
+Mode = Literal["auto", "required", "named"]
+
+_ANYTHING: Function = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """
+    Attributes:
+        functions: Those that may be called, at least one.
+        mode: `auto` if need be, `required` in any case, `named` the only one there is.
+        is_parallel: Whether an answer may hold several calls.
+        is_older: Asked for as `functions`; then an answer holds one call at most.
+    """
+
+    functions: tuple[Function, ...]
+    mode: Mode = "auto"
+    is_parallel: bool = True
+    is_older: bool = False
+
+    @property
+    def is_forced(self) -> bool:
+        return self.mode != "auto"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of one call."""
+        calls = [_call_schema(function) for function in self.functions]
+        return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+def choose_tools(
+    functions: Sequence[Function], choice: object, *, is_parallel: bool, is_older: bool = False
+) -> Tools | None:
+    """
+    What a request lets an answer call; None when that is nothing.
+
+    Args:
+        functions: Declared ones.
+        choice: `none`, `auto`, `required`, or an object that names one; None is `auto`.
+        is_parallel: As `parallel_tool_calls`.
+        is_older: The request says `functions` and `function_call`.
+
+    Raises:
+        Invalid: The choice is none of these, or names nothing that is declared.
+    """
+    field = "function_call" if is_older else "tool_choice"
+    if choice == "none":
+        return None
+    if not functions:
+        if choice in (None, "auto"):
+            return None
+        raise Invalid(f"{field} is only allowed with tools.", code="invalid_value", param=field)
+    known = tuple(functions)
+    if choice in (None, "auto"):
+        return Tools(known, "auto", is_parallel and not is_older, is_older)
+    if choice == "required" and not is_older:
+        return Tools(known, "required", is_parallel)
+    name = _named(choice)
+    named = tuple(function for function in known if function["name"] == name)
+    if not named:
+        raise Invalid(
+            f"{field} names no declared function; use 'none', 'auto', 'required' or one of "
+            f"{', '.join(function['name'] for function in known)}.",
+            code="invalid_value",
+            param=field,
+        )
+    return Tools(named, "named", is_parallel=False, is_older=is_older)
+
+
+def _named(choice: object) -> object:
+    if not isinstance(choice, Mapping):
+        return None
+    function = choice.get("function", choice)
+    return function.get("name") if isinstance(function, Mapping) else None
+
+
+def _call_schema(function: Function) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": function["name"]},
+            "arguments": dict(function.get("parameters") or _ANYTHING),
+        },
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
