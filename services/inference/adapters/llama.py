@@ -19,6 +19,9 @@ from services.inference.domain.routing import Served
 from shared.errors import Invalid, Missing, PerpetuneError, Unavailable
 from shared.serving_answers import read_retry_after
 
+# For llguidance, which llama.cpp is built with: no white space between the parts of an answer. A
+# model may otherwise fill its tokens with line ends, all of them valid JSON.
+_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
 _CONTEXT_EXCEEDED = "exceed_context_size_error"
 
 
@@ -107,7 +110,7 @@ def request_body(prompt: Sequence[int], sampling: Sampling, *, is_streamed: bool
         body["n_probs"] = max(1, sampling.top_logprobs)
         body["post_sampling_probs"] = False
     if sampling.json_schema is not None:
-        body["json_schema"] = dict(sampling.json_schema)
+        body["json_schema"] = {**sampling.json_schema, **_COMPACT}
     return body
 
 
