@@ -271,11 +271,13 @@ def list_unregistered(uow: UnitOfWork, model_ids: Sequence[str]) -> frozenset[st
 
 
 def find_route(uow: UnitOfWork, name: str) -> Route | None:
-    """The workload with a live release that has this name or alias."""
+    """The workload that has this name or alias; its base is about to be live when nothing is."""
     row = uow.session.execute(
         text("""
-            SELECT name, live_model FROM releases.routes_v1
-            WHERE name = :name OR :name = ANY(aliases)
+            SELECT w.name, coalesce(r.live_model, w.base_model)
+            FROM workloads.workloads_v1 w
+            LEFT JOIN releases.routes_v1 r USING (project, workload_id)
+            WHERE w.name = :name OR :name = ANY(w.aliases)
         """),
         {"name": name},
     ).one_or_none()

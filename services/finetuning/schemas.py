@@ -8,7 +8,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from services.finetuning.domain.methods import DPO, USUAL_BETA
 from services.finetuning.domain.request import MAX_BATCH_SIZE, MAX_BETA, MAX_EPOCHS
@@ -113,6 +119,10 @@ class MethodObject(BaseModel):
             return cls(type="dpo", dpo=DpoObject(hyperparameters=of_dpo))
         numbers = HyperparametersObject.model_validate(job.hyperparameters)
         return cls(type="supervised", supervised=SupervisedObject(hyperparameters=numbers))
+
+    @model_serializer(mode="wrap")
+    def _without_the_other(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialised(self).items() if value is not None}
 
 
 class JobError(BaseModel):

@@ -39,6 +39,8 @@ ADDING = {
     "/api/v1/workloads/{name:path}/cycles",
     "/v1/files",
     "/v1/fine_tuning/jobs",
+    "/v1/fine_tuning/jobs/{job_id}/resume",
+    "/v1/uploads/{upload_id}/complete",
 }
 
 
