@@ -58,6 +58,11 @@ else
 	$(BIN)/python -m pytest -m alone $(call junit,alone)
 endif
 
+# Everything a client of OpenAI's can ask, asked of a live stack: tests/conformance/REPORT.md.
+conformance: $(INSTALLED) ## Ask a live stack all that OpenAI's client can ask and write tests/conformance/REPORT.md
+	CONFORMANCE=full CONFORMANCE_REPORT=tests/conformance/REPORT.md \
+	  $(BIN)/python -m pytest tests/conformance -p no:randomly
+
 # A page for those who decide whether to trust it: tests/faults/REPORT.md.
 faults: $(INSTALLED) ## Do every fault at 20 seeded instants and write tests/faults/REPORT.md (SEED=n repeats a run)
 	FAULTS=full FAULTS_SEED=$(SEED) FAULTS_REPORT=tests/faults/REPORT.md \
