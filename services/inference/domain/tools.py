@@ -90,12 +90,31 @@ def _named(choice: object) -> object:
     return function.get("name") if isinstance(function, Mapping) else None
 
 
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The schema without arguments that nobody declared, unless it allows them in so many words.
+
+    JSON Schema allows them by default, and a small model makes them up until its tokens end.
+    """
+    closed = dict(schema)
+    declared = schema.get("properties")
+    if isinstance(declared, Mapping):
+        closed["properties"] = {
+            name: _closed(value) if isinstance(value, Mapping) else value
+            for name, value in declared.items()
+        }
+        closed.setdefault("additionalProperties", False)
+    if isinstance(items := schema.get("items"), Mapping):
+        closed["items"] = _closed(items)
+    return closed
+
+
 def _call_schema(function: Function) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
             "name": {"const": function["name"]},
-            "arguments": dict(function.get("parameters") or _ANYTHING),
+            "arguments": _closed(function.get("parameters") or _ANYTHING),
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,

@@ -56,9 +56,28 @@ def test_a_choice_without_tools_is_refused():
 def test_a_forced_call_has_to_fulfil_the_schema_of_its_tool():
     schema = chat(tool_choice=named("get_weather")).sampling().json_schema
     assert schema["properties"]["name"] == {"const": "get_weather"}
-    assert schema["properties"]["arguments"] == WEATHER["parameters"]
+    arguments = schema["properties"]["arguments"]
+    assert arguments == {"type": "object", "properties": {}, "additionalProperties": False}
     assert len(chat(tool_choice="required").sampling().json_schema["anyOf"]) == 2
     assert chat().sampling().json_schema is None
+
+
+def test_arguments_that_nobody_declared_are_not_made_up_unless_allowed():
+    inner = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    free = {"type": "object", "properties": {}, "additionalProperties": True}
+    parameters = {
+        "type": "object",
+        "properties": {"inner": inner, "list": {"type": "array", "items": inner}, "free": free},
+    }
+    tools = choose_tools([{"name": "f", "parameters": parameters}], "required", is_parallel=True)
+    arguments = tools.schema["properties"]["arguments"]
+    closed = {**inner, "additionalProperties": False}
+    assert arguments["additionalProperties"] is False
+    assert arguments["properties"]["inner"] == closed
+    assert arguments["properties"]["list"]["items"] == closed
+    assert arguments["properties"]["free"] == free
+    anything = choose_tools([{"name": "f"}], "required", is_parallel=True)
+    assert anything.schema["properties"]["arguments"] == {"type": "object"}
 
 
 def body_of(tools: Tools, text: str, end: End = STOPPED):
