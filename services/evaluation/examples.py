@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import Invalid
-from shared.jsonl import Line, parse_object, read_lines
+from shared.jsonl import parse_object, read_lines
 from shared.rendering.bases import BaseModel
 from shared.rendering.chat import render
 from shared.rendering.tokenizer import decode
+from shared.rendering.tools import functions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,12 @@ class Example:
     Attributes:
         line: Its line in the file, from 1.
         messages: A chat that ends with the expected answer of the assistant.
+        functions: The assistant may call.
     """
 
     line: int
     messages: list[dict[str, Any]]
+    functions: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ def read_examples(chunks: Iterable[bytes]) -> Iterator[Example]:
     """
     try:
         for line in read_lines(chunks):
-            yield Example(line.number, _messages(line))
+            row = parse_object(line)
+            yield Example(line.number, _messages(row, line.number), functions_of(row))
     except Invalid as error:
         raise _refused(error.message) from error
 
@@ -87,12 +91,15 @@ def lay_out(base: BaseModel, example: Example) -> Layout:
     Raises:
         Invalid: A message cannot be written.
     """
-    prompt = render(base, example.messages[:-1], add_generation_prompt=True).token_ids
+    prompt = render(
+        base, example.messages[:-1], add_generation_prompt=True, functions=example.functions
+    ).token_ids
     # The expected answer counts here, whether or not training was to learn it.
     whole = render(
         base,
         [*example.messages[:-1], {**example.messages[-1], "weight": 1}],
         add_generation_prompt=False,
+        functions=example.functions,
     )
     target = [
         token
@@ -122,16 +129,16 @@ def _checked_layout(base: BaseModel, example: Example) -> Layout:
     return layout
 
 
-def _messages(line: Line) -> list[dict[str, Any]]:
-    messages = parse_object(line).get("messages")
+def _messages(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+    messages = row.get("messages")
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
         raise _refused(
-            f'Line {line.number}: no chat; write {{"messages": [{{"role": ..., "content": ...}}]}}.'
+            f'Line {number}: no chat; write {{"messages": [{{"role": ..., "content": ...}}]}}.'
         )
     last = _last_answer(messages)
     if last < 1:
         raise _refused(
-            f"Line {line.number}: no question with an answer; end the messages with one of role "
+            f"Line {number}: no question with an answer; end the messages with one of role "
             "'assistant', which is the expected answer."
         )
     return messages[: last + 1]

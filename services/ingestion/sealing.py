@@ -15,6 +15,7 @@ from services.ingestion.models import DatasetRow
 from shared.blobs import BlobStore
 from shared.contracts.ingestion import DatasetRefused, DatasetSealed, SealDataset, Source
 from shared.db import UnitOfWork
+from shared.errors import Invalid
 from shared.ids import Digest, Project, uuid7
 from shared.rendering.bases import BaseModel, find_base
 from shared.rendering.chat import render
@@ -184,22 +185,15 @@ def _counted(
     rows = [sourced.row for sourced in training]
     held_out = [sourced.row for sourced in validation]
 
+    counts: list[dict[int, TokenCounts]] = []
+    for part, param in ((rows, "training_file"), (held_out, "validation_file")):
+        counted = _count_all(base, part, param)
+        if isinstance(counted, Refusal):
+            return counted
+        counts.append(counted)
+
     def count(row: Row) -> TokenCounts:
-        rendered = [
-            render(
-                base,
-                conversation,
-                add_generation_prompt=False,
-                functions=functions_of(row.value.get("input", row.value)),
-            )
-            for conversation in _conversations(row)
-        ]
-        return TokenCounts(
-            total=sum(len(each.token_ids) for each in rendered),
-            trained=sum(sum(each.trained) for each in rendered),
-            longest=max(len(each.token_ids) for each in rendered),
-            kept=min(sum(each.trained[: base.training_tokens]) for each in rendered),
-        )
+        return counts[0][id(row)]
 
     tokens, findings = datasets.count_rows(rows, count, base.training_tokens)
     worst = first_error(findings)
@@ -207,6 +201,32 @@ def _counted(
         return Refusal("invalid_training_file", worst.sentence(), "training_file", worst.line)
     findings.extend(datasets.find_leakage(rows, held_out))
     return Assembly(training, validation, tokens, findings)
+
+
+def _count_all(base: BaseModel, rows: list[Row], param: str) -> dict[int, TokenCounts] | Refusal:
+    """Tokens of each row; what training could not write is refused here, by its line."""
+    counts: dict[int, TokenCounts] = {}
+    for row in rows:
+        try:
+            counts[id(row)] = _count(base, row)
+        except Invalid as error:
+            said = f"Line {row.line} cannot be written as a chat: {error.message}"
+            return Refusal(f"invalid_{param}", said, param, row.line)
+    return counts
+
+
+def _count(base: BaseModel, row: Row) -> TokenCounts:
+    functions = functions_of(row.value.get("input", row.value))
+    rendered = [
+        render(base, conversation, add_generation_prompt=False, functions=functions)
+        for conversation in _conversations(row)
+    ]
+    return TokenCounts(
+        total=sum(len(each.token_ids) for each in rendered),
+        trained=sum(sum(each.trained) for each in rendered),
+        longest=max(len(each.token_ids) for each in rendered),
+        kept=min(sum(each.trained[: base.training_tokens]) for each in rendered),
+    )
 
 
 def _conversations(row: Row) -> Sequence[Conversation]:

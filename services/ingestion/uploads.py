@@ -99,7 +99,9 @@ def add_part(
     with units.open(context) as uow:
         # It may have ended while the part arrived, and other parts may have come.
         row = _load_pending(uow, upload_id, lock=True)
-        arrived = sum(part.bytes for part in repository.parts_of(uow, upload_id))
+        # A part that was sent again has the same bytes, and counts once.
+        known = {part.digest: part.bytes for part in repository.parts_of(uow, upload_id)}
+        arrived = sum(size for of_part, size in known.items() if of_part != digest)
         require_room(row.bytes, arrived, counted.seen, spare_bytes=max_bytes)
         part = PartRow(
             id=new_id("part_"),

@@ -147,7 +147,7 @@ def _weight(message: Message, position: int) -> int:
     weight = message.get("weight")
     if weight is None:
         return 1
-    if isinstance(weight, bool) or weight not in {0, 1}:
+    if isinstance(weight, bool) or not isinstance(weight, int) or weight not in {0, 1}:
         raise Invalid(
             f"messages[{position}] has weight {weight!r}; use 0 or 1.",
             code="invalid_weight",
@@ -158,6 +158,12 @@ def _weight(message: Message, position: int) -> int:
 
 def _text(message: Message, position: int) -> str:
     calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise Invalid(
+            f"messages[{position}] has tool_calls that are no list.",
+            code="invalid_tool_call",
+            param=f"messages[{position}].tool_calls",
+        )
     if message.get("function_call"):
         calls = [{"function": message["function_call"]}]
     content = message.get("content")
@@ -184,7 +190,7 @@ def _content_text(content: object, position: int) -> str:
 def _part_text(part: object, position: int) -> str:
     if isinstance(part, Mapping):
         text = part.get(str(part.get("type")))
-        if part.get("type") in {"text", "refusal"} and isinstance(text, str):
+        if part.get("type") in ("text", "refusal") and isinstance(text, str):
             return text
     raise Invalid(
         f"messages[{position}] has content that is no text; give a string or a list of "

@@ -46,8 +46,13 @@ def load_tokenizer(base: BaseModel) -> Tokenizer:
 
 
 def encode(base: BaseModel, text: str) -> list[int]:
-    """Token ids of plain text; spellings of control tokens stay text."""
-    ids: list[int] = load_tokenizer(base).encode(text, add_special_tokens=False).ids
+    """
+    Token ids of plain text; spellings of control tokens stay text.
+
+    Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes a question mark.
+    """
+    whole = text.encode("utf-8", errors="replace").decode()
+    ids: list[int] = load_tokenizer(base).encode(whole, add_special_tokens=False).ids
     return ids
 
 

@@ -40,9 +40,14 @@ class Call:
 
 def functions_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The functions that a row or a request declares, under the newer or the older name."""
-    tools, older = row.get("tools") or [], row.get("functions") or []
-    newer = [tool.get("function") for tool in tools if isinstance(tool, Mapping)]
-    return [each for each in [*newer, *older] if isinstance(each, Mapping)]
+    tools, older = (row.get(name) for name in ("tools", "functions"))
+    newer = [
+        tool.get("function")
+        for tool in (tools if isinstance(tools, list) else [])
+        if isinstance(tool, Mapping)
+    ]
+    found = [*newer, *(older if isinstance(older, list) else [])]
+    return [each for each in found if isinstance(each, Mapping)]
 
 
 def tell_tools(functions: Sequence[Mapping[str, Any]]) -> str:
@@ -87,4 +92,5 @@ def _read(body: str) -> Call | None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return None
-    return Call(value["name"], json.dumps(value.get("arguments") or {}, ensure_ascii=False))
+    # In ASCII: what a model writes may hold half a surrogate pair, which no answer can carry.
+    return Call(value["name"], json.dumps(value.get("arguments") or {}))

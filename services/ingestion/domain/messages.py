@@ -42,8 +42,12 @@ def trained_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for message in messages
         if message["role"] == "assistant"
         and message.get("weight", 1) != 0
-        and (_text(message.get("content")).strip() or message.get("tool_calls"))
+        and (_text(message.get("content")).strip() or _calls(message))
     ]
+
+
+def _calls(message: dict[str, Any]) -> bool:
+    return bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def canonical(value: object) -> str:

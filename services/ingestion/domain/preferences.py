@@ -47,7 +47,9 @@ def check_preference(row: dict[str, Any], line: int) -> list[Finding]:
         return found
     chosen, rejected = (answer_of(row, names) for names in (CHOSEN, REJECTED))
     assert isinstance(chosen, list)  # just checked
+    assert isinstance(rejected, list)  # as well
     found.extend(check_tools(asked, [*question, *chosen], [*pointers, "/preferred_output/0"], line))
+    found.extend(check_tools(asked, rejected, ["/non_preferred_output/0"], line))
     if _wording(chosen) == _wording(rejected):
         found.append(
             error(

@@ -190,6 +190,22 @@ def _preference(number: int) -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_row_that_cannot_be_written_is_refused_by_its_line(units, blobs, rows, part):
+    odd = {
+        "messages": [
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "refusal": 5},
+            {"role": "assistant", "content": "So."},
+        ]
+    }
+    given = {"training": rows, "validation": rows[:2]}
+    given[part] = [*given[part], odd]
+    (fact,) = {row[1]["code"]: row[1] for row in _seal(units, blobs, **given)}.values()
+    assert (fact["code"], fact["line"]) == (f"invalid_{part}_file", len(given[part]))
+    assert "cannot be written" in fact["message"]
+
+
 def test_preferences_are_sealed_for_a_job_that_wants_them(units, blobs, rows, http_client):
     pairs = [_preference(number) for number in range(12)]
     sent = _seal(units, blobs, pairs, validation=pairs[:1], format="preference")

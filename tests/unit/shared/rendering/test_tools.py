@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from shared.errors import Invalid
 from shared.rendering.bases import find_base
 from shared.rendering.chat import render
 from shared.rendering.tokenizer import decode
@@ -30,6 +31,23 @@ def test_tools_are_told_in_the_first_system_turn():
     assert told.index("Be brief.") < told.index("get_weather") < told.index("Rain in Bern?")
 
 
+def test_half_a_surrogate_pair_is_written_as_something_else():
+    assert "cut ? off" in written([{"role": "user", "content": "cut \ud83d off"}])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": None, "tool_calls": 5},
+        {"role": "assistant", "content": "x", "weight": []},
+        {"role": "user", "content": [{"type": [], "text": "x"}]},
+    ],
+)
+def test_odd_messages_are_refused_and_crash_nothing(message):
+    with pytest.raises(Invalid):
+        written([message])
+
+
 def test_without_tools_nothing_changes():
     assert written([ASKED], functions=[]) == written([ASKED])
 
@@ -38,6 +56,7 @@ def test_both_names_of_functions_are_read():
     tools = [{"type": "function", "function": WEATHER}]
     assert functions_of({"tools": tools}) == functions_of({"functions": [WEATHER]}) == [WEATHER]
     assert functions_of({"tools": ["text", {"type": "function"}], "functions": None}) == []
+    assert functions_of({"tools": 5, "functions": "text"}) == []
 
 
 def test_a_call_that_was_written_is_read():
@@ -47,6 +66,8 @@ def test_a_call_that_was_written_is_read():
     assert calls == [Call("get_weather", '{"city": "Bern"}')]
     (call,) = read_calls(write_call("get_weather", {"city": "Zürich"}))[1]
     assert json.loads(call.arguments) == {"city": "Zürich"}
+    (half,) = read_calls('<tool_call>\n{"name": "f", "arguments": {"x": "\\ud83d"}}')[1]
+    half.arguments.encode()
 
 
 def test_several_calls_are_read_in_order_and_the_last_may_lack_its_end():
