@@ -31,8 +31,9 @@ from shared.settings import CoreSettings
 # SQLSTATE classes after which the same transaction may succeed: connection, resources,
 # serialisation and deadlock, operator intervention. Source: PostgreSQL manual, appendix A.
 _TRANSIENT = ("08", "53", "40", "57", "55P03")
-# A NUL in a text has no state; a number out of range, a character that does not exist.
-_UNFIT = ("", "22003", "22021")
+# A NUL in a text has no state; a number out of range, a character that does not exist, a NUL in
+# JSON.
+_UNFIT = ("", "22003", "22021", "22P05")
 # The instant comes with it: who emits or audits needs it, and a round trip costs more than it.
 _ACT_FOR = text("SELECT set_config('app.project', :project, true), now()")
 # A connection in steady use is not asked whether it still stands. Should it have broken since, the

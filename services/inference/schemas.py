@@ -108,6 +108,16 @@ class FunctionBody(BaseModel):
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What was given; not by a dump, which ends at a depth of its own."""
+        given = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
 
 class ToolBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
@@ -164,10 +174,10 @@ class ChatRequest(_Generating):
             Invalid: The choice names nothing that is declared.
         """
         if self.functions and not self.tools:
-            older = [function.model_dump(exclude_none=True) for function in self.functions]
+            older = [function.declared for function in self.functions]
             return choose_tools(older, self.function_call, is_parallel=False, is_older=True)
         return choose_tools(
-            [tool.function.model_dump(exclude_none=True) for tool in self.tools or []],
+            [tool.function.declared for tool in self.tools or []],
             self.tool_choice,
             is_parallel=self.parallel_tool_calls is not False,
         )
@@ -176,6 +186,13 @@ class ChatRequest(_Generating):
         tools = self.callable
         if tools is not None and tools.is_forced:
             return tools.schema
+        if tools is not None and self.response_format and self.response_format.wanted:
+            raise Invalid(
+                "response_format together with tools that may be called is not supported by this "
+                "server; force a call, or leave one of them out.",
+                code="unsupported_parameter",
+                param="response_format",
+            )
         return self.response_format.wanted if self.response_format else None
 
 

@@ -6,6 +6,7 @@ older `functions`, `function_call`), 2026.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,10 @@ from shared.errors import Invalid
 Function = Mapping[str, Any]
 Mode = Literal["auto", "required", "named"]
 
-_ANYTHING: Function = {"type": "object"}
+_MAX_DEPTH = 64
+_DEFINITION = re.compile(r"^#/(\$defs|definitions)/")
+# OpenAI: a function without parameters takes none.
+_NOTHING: Function = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class Tools:
     @property
     def schema(self) -> dict[str, Any]:
         """JSON Schema of one call."""
-        calls = [_call_schema(function) for function in self.functions]
-        return calls[0] if len(calls) == 1 else {"anyOf": calls}
+        definitions: dict[str, Any] = {}
+        calls = [_call_schema(function, definitions) for function in self.functions]
+        root = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        return {**root, "$defs": definitions} if definitions else root
 
 
 def choose_tools(
@@ -103,19 +109,55 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
             name: _closed(value) if isinstance(value, Mapping) else value
             for name, value in declared.items()
         }
-        closed.setdefault("additionalProperties", False)
+        # Parts that are added to it may declare more.
+        if "allOf" not in schema:
+            closed.setdefault("additionalProperties", False)
     if isinstance(items := schema.get("items"), Mapping):
         closed["items"] = _closed(items)
     return closed
 
 
-def _call_schema(function: Function) -> dict[str, Any]:
+def _call_schema(function: Function, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Schema of a call of *function*; what its parameters define goes into *definitions*."""
+    parameters = dict(function.get("parameters") or _NOTHING)
+    own = [parameters.pop(name, None) for name in ("definitions", "$defs")]
+    prefix = f"{function['name']}."
+    for each in own:
+        for name, schema in (each if isinstance(each, Mapping) else {}).items():
+            found = _referring(schema, prefix)
+            is_object = isinstance(found, Mapping)
+            definitions[f"{prefix}{name}"] = _closed(found) if is_object else found
     return {
         "type": "object",
         "properties": {
             "name": {"const": function["name"]},
-            "arguments": _closed(function.get("parameters") or _ANYTHING),
+            "arguments": _closed(_referring(parameters, prefix)),
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,
+    }
+
+
+def _referring(value: Any, prefix: str, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON
+    """
+    The same JSON with references to definitions as they are called at the root.
+
+    Raises:
+        Invalid: It is nested too deeply.
+    """
+    if depth > _MAX_DEPTH:
+        raise Invalid(
+            f"The parameters of a tool are nested deeper than {_MAX_DEPTH} levels; flatten them.",
+            code="invalid_value",
+            param="tools",
+        )
+    if isinstance(value, list):
+        return [_referring(each, prefix, depth + 1) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: _DEFINITION.sub(f"#/$defs/{prefix}", each)
+        if key == "$ref" and isinstance(each, str)
+        else _referring(each, prefix, depth + 1)
+        for key, each in value.items()
     }

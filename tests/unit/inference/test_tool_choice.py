@@ -76,8 +76,45 @@ def test_arguments_that_nobody_declared_are_not_made_up_unless_allowed():
     assert arguments["properties"]["inner"] == closed
     assert arguments["properties"]["list"]["items"] == closed
     assert arguments["properties"]["free"] == free
-    anything = choose_tools([{"name": "f"}], "required", is_parallel=True)
-    assert anything.schema["properties"]["arguments"] == {"type": "object"}
+    nothing = choose_tools([{"name": "f"}], "required", is_parallel=True)
+    assert nothing.schema["properties"]["arguments"] == {
+        "type": "object",
+        "properties": {},
+        "additionalProperties": False,
+    }
+
+
+def test_definitions_of_tools_are_found_from_the_root():
+    inner = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    parameters = {
+        "type": "object",
+        "properties": {"inner": {"$ref": "#/$defs/Inner"}},
+        "$defs": {"Inner": inner},
+    }
+    functions = [{"name": name, "parameters": parameters} for name in ("f", "g")]
+    schema = choose_tools(functions, "required", is_parallel=True).schema
+    assert schema["$defs"].keys() == {"f.Inner", "g.Inner"}
+    assert schema["$defs"]["f.Inner"] == {**inner, "additionalProperties": False}
+    arguments = schema["anyOf"][1]["properties"]["arguments"]
+    assert arguments["properties"]["inner"] == {"$ref": "#/$defs/g.Inner"}
+    assert "$defs" not in arguments
+
+
+def test_parameters_that_are_nested_too_deeply_are_refused():
+    deep: dict[str, object] = {}
+    for _ in range(100):
+        deep = {"items": deep}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": deep}}]
+    with pytest.raises(Invalid, match="nested deeper"):
+        chat(tools=tools, tool_choice="required").sampling()
+
+
+def test_a_format_beside_free_tools_is_refused():
+    wanted = {"type": "json_object"}
+    with pytest.raises(Invalid) as refused:
+        chat(response_format=wanted).sampling()
+    assert refused.value.param == "response_format"
+    assert chat(response_format=wanted, tool_choice="none").sampling().json_schema
 
 
 def body_of(tools: Tools, text: str, end: End = STOPPED):
