@@ -17,6 +17,7 @@ CREATE TABLE delivery.webhook_endpoints (
     -- OpenAI's names.
     event_types text[] NOT NULL,
     secret_version int NOT NULL DEFAULT 1,
+    rotated_at timestamptz,
     -- Until then the secret before is valid as well.
     old_secret_until timestamptz,
     cursor_xid xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),

@@ -37,6 +37,7 @@ class Endpoint:
     disabled_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    rotated_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Attempt:
 
 _COLUMNS = (
     "id, project, name, url, event_types, secret_version, old_secret_until, failures, "
-    "failing_since, disabled_at, created_at, updated_at"
+    "failing_since, disabled_at, created_at, updated_at, rotated_at"
 )
 
 
@@ -171,7 +172,7 @@ def rotate(session: Session, id_: str, *, keep_old_seconds: float) -> None:
     session.execute(
         text("""
             UPDATE delivery.webhook_endpoints
-            SET secret_version = secret_version + 1, updated_at = now(),
+            SET secret_version = secret_version + 1, updated_at = now(), rotated_at = now(),
                 old_secret_until = now() + make_interval(secs => :keep)
             WHERE id = :id
         """),

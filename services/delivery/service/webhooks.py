@@ -129,9 +129,10 @@ def rotate_secret(
         Missing: The project has no such endpoint.
     """
     endpoint = load_endpoint(uow, endpoint_id)
-    age = (uow.now - endpoint.updated_at).total_seconds()
-    if is_repetition and endpoint.secret_version > 1 and age < _RETRY_SECONDS:
-        return endpoint
+    if is_repetition and endpoint.rotated_at is not None:
+        age = (uow.now - endpoint.rotated_at).total_seconds()
+        if age < _RETRY_SECONDS:
+            return endpoint
     keep = _KEEP_OLD_SECONDS if keep_old else 0.0
     webhooks.rotate(uow.session, endpoint_id, keep_old_seconds=keep)
     uow.audit("webhook.secret_rotated", endpoint_id, facts={"keep_old": keep_old})
