@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.finetuning.train.batches import Pair
+from services.finetuning.train.batches import Pair, split_by_tokens
 from services.finetuning.train.engine import Engine
 
 # Some seconds of work on two cores: so much is lost by a kill, and so long is the silence.
-CHUNK_PAIRS = 16
+CHUNK_TOKENS = 4_096
 
 
 def with_reference(
@@ -40,7 +40,7 @@ def with_reference(
     """
     kept = _kept(file, fingerprint)
     while len(kept) < len(pairs):
-        chunk = pairs[len(kept) : len(kept) + CHUNK_PAIRS]
+        chunk = split_by_tokens(pairs[len(kept) :], CHUNK_TOKENS)[0]
         rows = [row for pair in chunk for row in (pair.chosen, pair.rejected)]
         found = engine.log_probabilities(rows)
         fresh = list(zip(found[::2], found[1::2], strict=True))
