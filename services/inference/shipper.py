@@ -162,5 +162,9 @@ class Shipper:
         try:
             return Line.decode(raw)
         except ValueError:
-            self._spool.put_aside(raw)
+            if raw.endswith(b"\n"):
+                self._spool.put_aside(raw)
+            else:
+                # Its process died while it wrote; nobody was told that it was appended.
+                _log.warning("record_cut_off", bytes=len(raw))
             return None

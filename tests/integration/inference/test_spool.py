@@ -164,6 +164,21 @@ def test_killed_process_loses_no_appended_record(folder, spine):
     assert [path.name for path in folder.iterdir()] == []
 
 
+def test_half_a_line_of_a_dead_process_is_no_poison(folder, spine):
+    spool = Spool(folder, segment_bytes=1 << 20, max_bytes=1 << 20)
+    spool.append(make_record(), None)
+    (segment,) = spool.segments()
+    with segment.path.open("ab") as cut:
+        cut.write(b'{"half')
+    spool.close()
+    heir = Spool(folder, segment_bytes=1 << 20, max_bytes=1 << 20)
+    Shipper(heir, make_store(spine), period_seconds=1, rows=500).adopt()
+    assert len(_stored(spine)) == 1
+    assert heir.poisoned == 0
+    heir.close()
+    assert list(folder.iterdir()) == []
+
+
 def test_living_process_is_not_robbed(folder, spool, spine):
     spool.append(make_record(), None)
     other = Spool(folder, segment_bytes=1 << 20, max_bytes=1 << 20)
