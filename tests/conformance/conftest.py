@@ -22,19 +22,15 @@ from infra.local import processes
 from infra.local.home import Home
 from infra.local.settings import LocalSettings, free_port
 from infra.local.stack import Stack
-from services.gateway import repository as keys
-from shared.context import Context
 from shared.db import Units, make_engine
-from shared.ids import Project
-from shared.keys import mac_of, new_key
 from shared.rotation import RotatingSecret
-from shared.scopes import SCOPES
 from shared.settings import CoreSettings
+from shared.testing.receiver import Receiver, receiving
 from tests.conformance import report
 from tests.conformance.checks import number_of
-from tests.conformance.receiver import Receiver, receiving
 from tests.conformance.report import Outcome
 from tests.conformance.samples import BASE, ended, jsonl, rows, upload
+from tests.keys import make_key
 
 OUTCOMES = pytest.StashKey[list[Outcome]]()
 
@@ -101,31 +97,11 @@ class Live:
 
     def key_of(self, project: str) -> str:
         """A key of another project, with every scope."""
-        settings = CoreSettings(
-            **{
-                name.removeprefix("PERPETUNE_").lower(): value
-                for name, value in processes.environment(
-                    self.stack.settings, self.stack.home
-                ).items()
-                if name.removeprefix("PERPETUNE_").lower() in CoreSettings.model_fields
-            }
-        )
-        units = Units(make_engine(settings.database_app_url, settings))
+        url = processes.environment(self.stack.settings, self.stack.home)[
+            "PERPETUNE_DATABASE_APP_URL"
+        ]
         pepper = RotatingSecret.at(self.stack.home.secrets / "api_key_pepper").values.current
-        key_id, key = new_key()
-        with units.open(Context.root(Project(project), "conformance")) as uow:
-            keys.insert_project(uow.session, project)
-            keys.insert_key(
-                uow.session,
-                project,
-                key_id=key_id,
-                name="conformance",
-                mac=mac_of(key, pepper),
-                scopes=SCOPES,
-                created_by="conformance",
-                expires_at=None,
-            )
-        return key
+        return make_key(Units(make_engine(url, CoreSettings())), project, pepper)
 
 
 @pytest.fixture(scope="session")

@@ -22,20 +22,17 @@ from sqlalchemy import Engine, create_engine, make_url
 from infra.local.embedded import EmbeddedServer
 from infra.local.home import Home
 from infra.local.supervisor import ProcessState, Supervisor
-from services.gateway import repository as keys
-from shared.context import Context
 from shared.db import Units, make_engine
 from shared.errors import Unavailable
-from shared.ids import Project, uuid7
-from shared.keys import mac_of, new_key
+from shared.ids import uuid7
 from shared.rotation import RotatingSecret
-from shared.scopes import SCOPES
 from shared.settings import CoreSettings
 from shared.spine.deliveries import queue_of
 from shared.testing.gate import Gate
 from tests.faults.layout import Layout
 from tests.faults.orders import Shop
 from tests.faults.watching import children, group_of, is_in_stage, is_ready, until
+from tests.keys import make_key
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -113,20 +110,8 @@ class Stack:
     def key(self, project: str) -> str:
         """An API key of *project* with all scopes, made on first use."""
         if project not in self._keys:
-            key_id, key = new_key()
-            with self.app.open(Context.root(Project(project), "faults")) as uow:
-                keys.insert_project(uow.session, project)
-                keys.insert_key(
-                    uow.session,
-                    project,
-                    key_id=key_id,
-                    name="faults",
-                    mac=mac_of(key, self.secret("api_key_pepper")),
-                    scopes=SCOPES,
-                    created_by="faults",
-                    expires_at=None,
-                )
-            self._keys[project] = key
+            pepper = self.secret("api_key_pepper")
+            self._keys[project] = make_key(self.app, project, pepper)
         return self._keys[project]
 
     def plant(self, project: str, task: str, envelope: object, *, starts: int = 0) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import make_url, text
 
-from services.gateway import repository as keys
 from services.governance import repository
 from shared.audit.checkpoint import Checkpoint
 from shared.audit.entries import content
@@ -19,9 +18,8 @@ from shared.audit.witness import Witness, notes_in
 from shared.context import Context
 from shared.db import Units, make_engine
 from shared.ids import Project
-from shared.keys import mac_of, new_key
-from shared.scopes import SCOPES
 from shared.settings import CoreSettings
+from tests.keys import make_key
 
 PEPPER = "pepper-of-the-tests"
 SEED = bytes(range(32))
@@ -127,17 +125,4 @@ class SealedLog:
 
     def make_key(self, project: str = "a") -> str:
         """An API key of *project* with all scopes."""
-        key_id, key = new_key()
-        with self.app.open(context(project)) as uow:
-            keys.insert_project(uow.session, uow.project)
-            keys.insert_key(
-                uow.session,
-                uow.project,
-                key_id=key_id,
-                name="test",
-                mac=mac_of(key, PEPPER),
-                scopes=SCOPES,
-                created_by="test",
-                expires_at=None,
-            )
-        return key
+        return make_key(self.app, project, PEPPER)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
-from dataclasses import dataclass
 
 import openai
 import pytest
@@ -23,6 +20,7 @@ from shared.contracts.finetuning import JobCancelled, JobCreated, JobFailed, Job
 from shared.errors import Invalid, Missing, QuotaExceeded
 from shared.ids import Project
 from shared.outbound import Outbound
+from shared.testing.receiver import SAID, Heard, receiving
 
 A, B = (Context.root(Project(name), "test") for name in "ab")
 KEY = "0" * 64
@@ -30,47 +28,10 @@ SETTINGS = DeliverySettings(webhook_give_up_seconds=1.0)
 CANCELLED = "fine_tuning.job.cancelled"
 
 
-@dataclass(frozen=True)
-class Heard:
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Receiver:
-    """A server of somebody else's; answers with *status*, after *seconds*."""
-
-    def __init__(self) -> None:
-        self.heard: list[Heard] = []
-        self.status = 200
-        self.seconds = 0.0
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.heard.append(Heard(self.path, headers, body))
-                time.sleep(receiver.seconds)
-                self.send_response(receiver.status)
-                self.end_headers()
-                self.wfile.write(b"what a receiver says\0")
-
-            def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_port}"
-        self.url = f"http://{self.host}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def receiver():
-    made = Receiver()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with receiving() as made:
+        yield made
 
 
 @pytest.fixture
@@ -155,7 +116,7 @@ def test_a_receiver_hears_of_its_project_from_then_on_and_believes_it(
         (200, events[1].id),
         (200, events[0].id),
     ]
-    assert logged[0].answer == "what a receiver says"
+    assert logged[0].answer == SAID
 
 
 def test_another_secret_is_not_believed(bench, outbound, receiver, post):
@@ -224,28 +185,27 @@ def test_who_fails_for_too_long_is_disabled_until_it_is_changed(bench, outbound,
 
 
 def test_slow_receivers_hold_up_neither_others_nor_later_events(bench, receiver):
-    slow = Receiver()
-    slow.seconds = 3.0
-    both = Outbound([receiver.host, slow.host])
-    for _ in range(6):
-        created(bench, slow.url, most=10)
-    created(bench, receiver.url, context=B)
-    posting = Posting(lambda: Post(bench.spine, both, KEY, SETTINGS))
-    cancelled(bench, "ftjob-1")
-    for number in range(3):
-        cancelled(bench, f"ftjob-other-{number}", context=B)
-        deadline = time.monotonic() + 1.0
-        while len(receiver.heard) <= number:
+    with receiving() as slow:
+        slow.seconds = 3.0
+        both = Outbound([receiver.host, slow.host])
+        for _ in range(6):
+            created(bench, slow.url, most=10)
+        created(bench, receiver.url, context=B)
+        posting = Posting(lambda: Post(bench.spine, both, KEY, SETTINGS))
+        cancelled(bench, "ftjob-1")
+        for number in range(3):
+            cancelled(bench, f"ftjob-other-{number}", context=B)
+            deadline = time.monotonic() + 1.0
+            while len(receiver.heard) <= number:
+                assert time.monotonic() < deadline
+                posting.round()
+                time.sleep(0.01)
+        assert len(slow.heard) == 4, "no more of one project at once"
+        deadline = time.monotonic() + 20
+        while len(slow.heard) < 6 or posting.under_way:
             assert time.monotonic() < deadline
             posting.round()
-            time.sleep(0.01)
-    assert len(slow.heard) == 4, "no more of one project at once"
-    deadline = time.monotonic() + 20
-    while len(slow.heard) < 6 or posting.under_way:
-        assert time.monotonic() < deadline
-        posting.round()
-        time.sleep(0.05)
-    slow.server.shutdown()
+            time.sleep(0.05)
 
 
 def test_success_is_told_when_its_model_can_be_asked(bench, outbound, receiver, post):
@@ -343,13 +303,13 @@ def test_endpoints_are_checked_counted_and_of_one_project(bench, receiver):
         webhooks.delete_endpoint(uow, endpoint.id)
 
 
-def test_a_sample_is_sent_at_once_and_its_answer_told(bench, outbound, receiver):
-    endpoint = created(bench, receiver.url)
-    receiver.status = 418
-    assert webhooks.send_sample(outbound, endpoint, KEY, CANCELLED) == 418
-    assert unwrapped(receiver.heard[0], secret_of(endpoint)).type == CANCELLED
-    receiver.server.shutdown()
-    receiver.server.server_close()
+def test_a_sample_is_sent_at_once_and_its_answer_told(bench):
+    with receiving() as receiver:
+        outbound = Outbound([receiver.host])
+        endpoint = created(bench, receiver.url)
+        receiver.status = 418
+        assert webhooks.send_sample(outbound, endpoint, KEY, CANCELLED) == 418
+        assert unwrapped(receiver.heard[0], secret_of(endpoint)).type == CANCELLED
     with pytest.raises(Invalid, match="did not answer"):
         webhooks.send_sample(outbound, endpoint, KEY, CANCELLED)
 
