@@ -89,6 +89,7 @@ _COLUMNS = (
     "id, project, name, url, event_types, secret_version, old_secret_until, failures, "
     "failing_since, disabled_at, created_at, updated_at, rotated_at"
 )
+_SELECT = f"SELECT {_COLUMNS} FROM delivery.webhook_endpoints"  # noqa: S608 - a constant
 
 
 def insert(
@@ -112,7 +113,7 @@ def insert(
 def find(session: Session, id_: str) -> Endpoint | None:
     """An endpoint of the project."""
     row = session.execute(
-        text(f"SELECT {_COLUMNS} FROM delivery.webhook_endpoints WHERE id = :id"),  # noqa: S608 - a constant
+        text(_SELECT + " WHERE id = :id"),
         {"id": id_},
     ).one_or_none()
     return None if row is None else Endpoint(*row)
@@ -123,12 +124,12 @@ def find_twin(
 ) -> Endpoint | None:
     """The newest endpoint that was made from the same request within the window."""
     row = session.execute(
-        text(f"""
-            SELECT {_COLUMNS} FROM delivery.webhook_endpoints
-            WHERE name = :name AND url = :url AND event_types = :event_types
-              AND created_at > now() - make_interval(secs => :window)
-            ORDER BY id DESC LIMIT 1
-        """),  # noqa: S608 - a constant
+        text(
+            _SELECT
+            + """ WHERE name = :name AND url = :url AND event_types = :event_types
+                AND created_at > now() - make_interval(secs => :window)
+                ORDER BY id DESC LIMIT 1"""
+        ),
         {"name": name, "url": url, "event_types": list(event_types), "window": window_seconds},
     ).one_or_none()
     return None if row is None else Endpoint(*row)
@@ -137,10 +138,11 @@ def find_twin(
 def list_from(session: Session, after: str | None, limit: int) -> list[Endpoint]:
     """At most *limit* endpoints of the project, newest first, older than *after*."""
     rows = session.execute(
-        text(f"""
-            SELECT {_COLUMNS} FROM delivery.webhook_endpoints
-            WHERE CAST(:after AS text) IS NULL OR id < :after ORDER BY id DESC LIMIT :limit
-        """),  # noqa: S608 - a constant
+        text(
+            _SELECT
+            + """ WHERE CAST(:after AS text) IS NULL OR id < :after
+                ORDER BY id DESC LIMIT :limit"""
+        ),
         {"after": after, "limit": limit},
     )
     return [Endpoint(*row) for row in rows]
@@ -180,12 +182,9 @@ def rotate(session: Session, id_: str, *, keep_old_seconds: float) -> None:
     )
 
 
-def delete(session: Session, id_: str) -> bool:
-    """Remove an endpoint and its log; False when there is none."""
-    gone = session.execute(
-        text("DELETE FROM delivery.webhook_endpoints WHERE id = :id RETURNING 1"), {"id": id_}
-    )
-    return gone.one_or_none() is not None
+def delete(session: Session, id_: str) -> None:
+    """Remove an endpoint and its log."""
+    session.execute(text("DELETE FROM delivery.webhook_endpoints WHERE id = :id"), {"id": id_})
 
 
 def list_attempts(

@@ -12,18 +12,16 @@ from datetime import UTC, datetime
 
 from services.delivery import webhook
 from services.delivery.domain import Event
-from services.delivery.repository import webhooks
+from services.delivery.repository import events, webhooks
 from services.delivery.repository.webhooks import Attempt, Endpoint, Held
 from services.delivery.service.ringing import ACTOR, EVERY_PROJECT
 from services.delivery.settings import DeliverySettings
 from shared.context import Context
-from shared.cursor import Cursor
 from shared.db import Units
 from shared.errors import Invalid, Unavailable
 from shared.ids import Project
 from shared.logging import get_logger
 from shared.outbound import Outbound
-from shared.spine import feeds
 
 log = get_logger(__name__)
 
@@ -125,15 +123,7 @@ def _serve(post: Post, held: Held) -> int:
 
 def _next_events(post: Post, held: Held) -> list[Event]:
     with post.units.open(EVERY_PROJECT) as uow:
-        found, _ = feeds.read(
-            uow.session,
-            "spine.events",
-            held.cursor,
-            limit=_EVENTS,
-            where="project = :project",
-            parameters={"project": held.endpoint.project},
-        )
-    return [Event(Cursor(int(row.xid), row.seq), row.type, row.envelope) for row in found]
+        return events.list_next(uow.session, held.endpoint.project, held.cursor, _EVENTS)
 
 
 def _is_tellable(post: Post, endpoint: Endpoint, event: Event) -> bool:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 
 from services.delivery import domain
-from services.delivery.domain import Event
 from services.delivery.ports import SubscriberQueues
-from services.delivery.repository import subscriptions
+from services.delivery.repository import events, subscriptions
 from services.delivery.repository.subscriptions import Held
 from services.delivery.service.ringing import EVERY_PROJECT
 from services.delivery.settings import DeliverySettings
-from shared.cursor import Cursor
 from shared.db import Units
 from shared.errors import Unavailable
-from shared.spine import feeds
 
 _SUBSCRIPTIONS = 20
 _EVENTS = 100
@@ -59,16 +56,8 @@ def push_news(units: Units, queues: SubscriberQueues, settings: DeliverySettings
 def _push(units: Units, queues: SubscriberQueues, held: Held, settings: DeliverySettings) -> int:
     room = max(0, settings.subscriber_queue_events - queues.depth(held.project, held.queue))
     with units.open(EVERY_PROJECT) as uow:
-        found, _ = feeds.read(
-            uow.session,
-            "spine.events",
-            held.cursor,
-            limit=_EVENTS,
-            where="project = :project",
-            parameters={"project": held.project},
-        )
-    events = [Event(Cursor(int(row.xid), row.seq), row.type, row.envelope) for row in found]
-    push = domain.plan_push(events, held.types, room, held.cursor)
+        found = events.list_next(uow.session, held.project, held.cursor, _EVENTS)
+    push = domain.plan_push(found, held.types, room, held.cursor)
     queues.publish(held.project, held.queue, [event.envelope for event in push.events])
     pause = settings.subscriber_full_seconds if len(push.events) == room else 0.0
     with units.open(EVERY_PROJECT) as uow:

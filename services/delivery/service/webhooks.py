@@ -146,8 +146,8 @@ def delete_endpoint(uow: UnitOfWork, endpoint_id: str) -> None:
     Raises:
         Missing: The project has no such endpoint.
     """
-    if not webhooks.delete(uow.session, endpoint_id):
-        load_endpoint(uow, endpoint_id)
+    load_endpoint(uow, endpoint_id)
+    webhooks.delete(uow.session, endpoint_id)
     uow.audit("webhook.deleted", endpoint_id)
 
 
