@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import IO
 
 from services.ingestion.models import FileRow
@@ -10,6 +11,7 @@ from services.ingestion.schemas import PURPOSES
 from shared.contracts.ingestion import FileUploaded
 from shared.db import UnitOfWork
 from shared.errors import Invalid, TooLarge
+from shared.ids import Digest, new_id
 
 _CHUNK_BYTES = 1 << 20
 _MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3600, 2_592_000
@@ -66,6 +68,30 @@ class Counted:
                     param="file",
                 )
             yield chunk
+
+
+def new_file(
+    uow: UnitOfWork,
+    *,
+    purpose: str,
+    filename: str,
+    bytes: int,  # noqa: A002 - the column's name
+    digest: Digest,
+    expires_after_seconds: int | None,
+) -> FileRow:
+    """A file whose bytes are stored, from now on; it is not in the database yet."""
+    expiry = expires_after_seconds
+    return FileRow(
+        id=new_id("file-"),
+        project=uow.project,
+        purpose=purpose,
+        filename=filename,
+        bytes=bytes,
+        digest=digest,
+        status="uploaded",
+        created_at=uow.now,
+        expires_at=uow.now + timedelta(seconds=expiry) if expiry else None,
+    )
 
 
 def announce_file(uow: UnitOfWork, row: FileRow) -> None:

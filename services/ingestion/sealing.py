@@ -185,17 +185,14 @@ def _counted(
     rows = [sourced.row for sourced in training]
     held_out = [sourced.row for sourced in validation]
 
-    counts: list[dict[int, TokenCounts]] = []
-    for part, param in ((rows, "training_file"), (held_out, "validation_file")):
-        counted = _count_all(base, part, param)
-        if isinstance(counted, Refusal):
-            return counted
-        counts.append(counted)
-
-    def count(row: Row) -> TokenCounts:
-        return counts[0][id(row)]
-
-    tokens, findings = datasets.count_rows(rows, count, base.training_tokens)
+    counts = _count_all(base, rows, "training_file")
+    if isinstance(counts, Refusal):
+        return counts
+    # Training reads these as well; how many tokens they have is nobody's question.
+    unfit = _count_all(base, held_out, "validation_file")
+    if isinstance(unfit, Refusal):
+        return unfit
+    tokens, findings = datasets.count_rows(counts, base.training_tokens)
     worst = first_error(findings)
     if worst is not None:
         return Refusal("invalid_training_file", worst.sentence(), "training_file", worst.line)
@@ -203,12 +200,14 @@ def _counted(
     return Assembly(training, validation, tokens, findings)
 
 
-def _count_all(base: BaseModel, rows: list[Row], param: str) -> dict[int, TokenCounts] | Refusal:
+def _count_all(
+    base: BaseModel, rows: list[Row], param: str
+) -> list[tuple[Row, TokenCounts]] | Refusal:
     """Tokens of each row; what training could not write is refused here, by its line."""
-    counts: dict[int, TokenCounts] = {}
+    counts: list[tuple[Row, TokenCounts]] = []
     for row in rows:
         try:
-            counts[id(row)] = _count(base, row)
+            counts.append((row, _count(base, row)))
         except Invalid as error:
             said = f"Line {row.line} cannot be written as a chat: {error.message}"
             return Refusal(f"invalid_{param}", said, param, row.line)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import IO
 
 from services.ingestion import repository
 from services.ingestion.domain.files import FileCheck, check_training_file
 from services.ingestion.domain.findings import Severity, first_error
 from services.ingestion.models import FileRow
-from services.ingestion.receiving import Counted, announce_file, check_expiry, check_purpose
+from services.ingestion.receiving import (
+    Counted,
+    announce_file,
+    check_expiry,
+    check_purpose,
+    new_file,
+)
 from shared.blobs import BlobStore
 from shared.context import Context
 from shared.contracts.ingestion import FileUploaded, ResultFileStored
 from shared.db import UnitOfWork, Units
-from shared.ids import Digest, new_id
+from shared.ids import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,14 @@ def receive_file(
     counted = Counted(content, max_bytes=max_bytes)
     digest = blobs.put_stream(context.project, counted)
     with units.open(context) as uow:
-        row = _new_file(uow, upload, digest, counted.seen)
+        row = new_file(
+            uow,
+            purpose=upload.purpose,
+            filename=upload.filename,
+            bytes=counted.seen,
+            digest=digest,
+            expires_after_seconds=upload.expires_after_seconds,
+        )
         repository.lock_content(uow, digest)
         if upload.is_repetition:
             twin = repository.find_twin(uow, row, retry_window_seconds)
@@ -75,21 +87,6 @@ def receive_file(
         repository.add_file(uow, row)
         announce_file(uow, row)
     return row
-
-
-def _new_file(uow: UnitOfWork, upload: Upload, digest: Digest, size: int) -> FileRow:
-    seconds = upload.expires_after_seconds
-    return FileRow(
-        id=new_id("file-"),
-        project=uow.project,
-        purpose=upload.purpose,
-        filename=upload.filename,
-        bytes=size,
-        digest=digest,
-        status="uploaded",
-        created_at=uow.now,
-        expires_at=uow.now + timedelta(seconds=seconds) if seconds else None,
-    )
 
 
 def check_file(uow: UnitOfWork, blobs: BlobStore, command: FileUploaded) -> None:

@@ -16,8 +16,14 @@ from services.ingestion.domain.uploads import (
     require_pending,
     require_room,
 )
-from services.ingestion.models import FileRow, PartRow, UploadRow
-from services.ingestion.receiving import Counted, announce_file, check_expiry, check_purpose
+from services.ingestion.models import PartRow, UploadRow
+from services.ingestion.receiving import (
+    Counted,
+    announce_file,
+    check_expiry,
+    check_purpose,
+    new_file,
+)
 from services.ingestion.settings import IngestionSettings
 from shared.blobs import BlobStore
 from shared.context import Context
@@ -147,7 +153,14 @@ def complete_upload(
         if row.status == UploadState.COMPLETED:
             return row
         _require_pending(uow, row)
-        file = _file_of(uow, row, digest)
+        file = new_file(
+            uow,
+            purpose=row.purpose,
+            filename=row.filename,
+            bytes=row.bytes,
+            digest=digest,
+            expires_after_seconds=row.expires_after_seconds,
+        )
         repository.add_file(uow, file)
         announce_file(uow, file)
         row.status, row.file_id = UploadState.COMPLETED, file.id
@@ -178,21 +191,6 @@ def _load_pending(uow: UnitOfWork, upload_id: str, *, lock: bool = False) -> Upl
 
 def _require_pending(uow: UnitOfWork, row: UploadRow) -> None:
     require_pending(row.id, UploadState.of(row.status, row.expires_at, uow.now))
-
-
-def _file_of(uow: UnitOfWork, row: UploadRow, digest: Digest) -> FileRow:
-    seconds = row.expires_after_seconds
-    return FileRow(
-        id=new_id("file-"),
-        project=uow.project,
-        purpose=row.purpose,
-        filename=row.filename,
-        bytes=row.bytes,
-        digest=digest,
-        status="uploaded",
-        created_at=uow.now,
-        expires_at=uow.now + timedelta(seconds=seconds) if seconds else None,
-    )
 
 
 def _chunks(blobs: BlobStore, project: Project, digests: Sequence[Digest]) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.ingestion.domain.files import Row
@@ -86,21 +86,20 @@ def find_leakage(training: Sequence[Row], validation: Sequence[Row]) -> list[Fin
 
 
 def count_rows(
-    rows: Sequence[Row], count: Callable[[Row], TokenCounts], most_tokens: int
+    counts: Sequence[tuple[Row, TokenCounts]], most_tokens: int
 ) -> tuple[TokenReport, list[Finding]]:
     """
     Token statistics and what they say.
 
     Args:
-        rows: The rows of one shard.
-        count: Tokens of a row with the target model's tokenizer and template.
+        counts: The rows of one shard, and their tokens with the target model's tokenizer and
+            template.
         most_tokens: Longest row the model is trained on; longer ones are cut at the end.
 
     Returns:
         The report, and findings: a warning per row that is cut, an error where nothing to learn
         would be left of it.
     """
-    counts = [(row, count(row)) for row in rows]
     findings = [
         _over_limit(row, tokens, most_tokens)
         for row, tokens in counts

@@ -108,12 +108,12 @@ def test_a_sample_is_seeded_and_keeps_order():
 
 def test_a_long_row_is_a_warning_and_one_without_answer_left_is_an_error():
     rows = [Row(1, _row("a")), Row(2, _row("b")), Row(3, _row("c"))]
-    sizes = {
-        1: TokenCounts(50, 10, 50, 10),
-        2: TokenCounts(105, 10, 105, 5),
-        3: TokenCounts(120, 20, 120, 0),
-    }
-    report, findings = datasets.count_rows(rows, lambda row: sizes[row.line], 100)
+    sizes = [
+        TokenCounts(50, 10, 50, 10),
+        TokenCounts(105, 10, 105, 5),
+        TokenCounts(120, 20, 120, 0),
+    ]
+    report, findings = datasets.count_rows(list(zip(rows, sizes, strict=True)), 100)
     assert [(finding.rule, finding.line) for finding in findings] == [
         ("row_truncated", 2),
         ("answer_cut", 3),
