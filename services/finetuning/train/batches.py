@@ -91,6 +91,11 @@ def batch_of_step(step: int, *, n_rows: int, batch_size: int, seed: int) -> tupl
     return order[place * batch_size : (place + 1) * batch_size]
 
 
+def count_tokens(examples: Sequence[Row | Pair]) -> int:
+    """Of all *examples* together."""
+    return sum(example.n_tokens for example in examples)
+
+
 E = TypeVar("E", Row, Pair)
 
 
