@@ -122,7 +122,7 @@ def chat_job(body: ChatRequest, origin: Origin) -> Job:
     Raises:
         Invalid: The request names something this server cannot do.
     """
-    tools = body.callable
+    tools = body.offered_tools
     shape = ChatShape() if tools is None else ToolShape(tools)
     return _job(body, origin, ChatPrompting(body.messages, tools), shape)
 

@@ -166,7 +166,7 @@ class ChatRequest(_Generating):
         )
 
     @property
-    def callable(self) -> Tools | None:
+    def offered_tools(self) -> Tools | None:
         """
         What an answer may call.
 
@@ -183,7 +183,7 @@ class ChatRequest(_Generating):
         )
 
     def _schema(self) -> dict[str, Any] | None:
-        tools = self.callable
+        tools = self.offered_tools
         if tools is not None and tools.is_forced:
             return tools.schema
         if tools is not None and self.response_format and self.response_format.wanted:

@@ -7,7 +7,7 @@ Source: OpenAI's preference fine-tuning guide (`input`, `preferred_output`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from shared.errors import Invalid
 
@@ -39,15 +39,18 @@ def conversations_of(row: Mapping[str, Any]) -> tuple[Conversation, Conversation
     """
     asked = row.get("input")
     question = asked.get("messages") if isinstance(asked, Mapping) else None
-    answers = [answer_of(row, names) for names in (CHOSEN, REJECTED)]
-    if not all(isinstance(messages, list) and messages for messages in (question, *answers)):
+    chosen, rejected = (answer_of(row, names) for names in (CHOSEN, REJECTED))
+    if not (_has_entries(question) and _has_entries(chosen) and _has_entries(rejected)):
         raise Invalid(
             "is no preference: it needs input.messages, preferred_output and non_preferred_output",
             code="no_preference",
         )
-    assert isinstance(question, list)  # just checked
-    chosen, rejected = ([*_unlearned(question), *answer] for answer in answers)  # type: ignore[misc]  # lists, as checked
-    return chosen, rejected
+    begun = _unlearned(question)
+    return [*begun, *chosen], [*begun, *rejected]
+
+
+def _has_entries(messages: object) -> TypeGuard[list[Any]]:
+    return isinstance(messages, list) and bool(messages)
 
 
 def _unlearned(messages: list[Any]) -> Conversation:

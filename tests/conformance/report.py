@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.conformance.checks import EXCLUDED
+from tests.conformance.checks import EXCLUDED, MODES
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _numbers(by_number: Iterable[int]) -> list[int]:
 def _row(number: int, found: Sequence[Outcome]) -> str:
     if not found:
         return f"| {number} | | | | {EXCLUDED[number]} |"
-    verdicts = {mode: _worst(o.verdict for o in found if o.mode == mode) for mode in _MODES}
+    verdicts = {mode: _worst(o.verdict for o in found if o.mode == mode) for mode in MODES}
     reasons = "; ".join(dict.fromkeys(o.reason for o in found if o.reason)).replace("|", "\\|")
     return (
         f"| {number} | {found[0].proves} | {verdicts['normal']} | {verdicts['strict']} "
@@ -88,7 +88,6 @@ def _row(number: int, found: Sequence[Outcome]) -> str:
     )
 
 
-_MODES = ("normal", "strict")
 _FROM_BAD_TO_GOOD = ("FAIL", "missing", "skipped", "pass")
 
 

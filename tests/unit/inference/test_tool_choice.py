@@ -31,14 +31,14 @@ def named(name: str) -> dict[str, object]:
 
 
 def test_choices_of_tools():
-    assert chat(tool_choice="none").callable is None
-    assert chat(tools=None).callable is None
-    assert chat().callable.mode == chat(tool_choice="auto").callable.mode == "auto"
-    assert chat(tool_choice="required").callable.is_forced
-    chosen = chat(tool_choice=named("get_time")).callable
+    assert chat(tool_choice="none").offered_tools is None
+    assert chat(tools=None).offered_tools is None
+    assert chat().offered_tools.mode == chat(tool_choice="auto").offered_tools.mode == "auto"
+    assert chat(tool_choice="required").offered_tools.is_forced
+    chosen = chat(tool_choice=named("get_time")).offered_tools
     assert (chosen.mode, [each["name"] for each in chosen.functions]) == ("named", ["get_time"])
-    assert chat().callable.is_parallel
-    assert not chat(parallel_tool_calls=False).callable.is_parallel
+    assert chat().offered_tools.is_parallel
+    assert not chat(parallel_tool_calls=False).offered_tools.is_parallel
 
 
 @pytest.mark.parametrize("choice", ["perhaps", named("get_rain"), {}, {"function": 5}])
@@ -124,25 +124,25 @@ def body_of(tools: Tools, text: str, end: End = STOPPED):
 
 def test_calls_of_an_answer_are_told():
     calling = "Let me see.\n" + write_call("get_weather", {"city": "Bern"}) + write_call("x", {})
-    choice = body_of(chat().callable, calling)
+    choice = body_of(chat().offered_tools, calling)
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] == "Let me see."
     first, second = choice["message"]["tool_calls"]
     assert first["function"]["name"] == "get_weather"
     assert json.loads(first["function"]["arguments"]) == {"city": "Bern"}
     assert first["id"] != second["id"]
-    alone = body_of(chat(parallel_tool_calls=False).callable, calling)
+    alone = body_of(chat(parallel_tool_calls=False).offered_tools, calling)
     assert len(alone["message"]["tool_calls"]) == 1
 
 
 def test_an_answer_without_calls_is_an_answer():
-    choice = body_of(chat().callable, "It rains.", End("length", 1, 1))
+    choice = body_of(chat().offered_tools, "It rains.", End("length", 1, 1))
     assert choice["message"] == {"role": "assistant", "refusal": None, "content": "It rains."}
     assert choice["finish_reason"] == "length"
 
 
 def test_a_forced_call_was_opened_by_its_prompt():
-    forced = chat(tool_choice="required").callable
+    forced = chat(tool_choice="required").offered_tools
     (call,) = body_of(forced, '{"name": "get_time", "arguments": {}}')["message"]["tool_calls"]
     assert call["function"] == {"name": "get_time", "arguments": "{}"}
     cut = body_of(forced, '{"name": "get_time", "argu', End("length", 1, 1))
@@ -153,21 +153,23 @@ def test_a_forced_call_was_opened_by_its_prompt():
 
 
 def test_functions_are_the_older_form_of_the_same():
-    older = chat(tools=None, functions=[WEATHER], function_call={"name": "get_weather"}).callable
+    older = chat(
+        tools=None, functions=[WEATHER], function_call={"name": "get_weather"}
+    ).offered_tools
     assert older == choose_tools(
         [WEATHER], {"name": "get_weather"}, is_parallel=False, is_older=True
     )
     choice = body_of(older, '{"name": "get_weather", "arguments": {}}')
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"] == {"name": "get_weather", "arguments": "{}"}
-    free = chat(tools=None, functions=[WEATHER]).callable
+    free = chat(tools=None, functions=[WEATHER]).offered_tools
     assert body_of(free, write_call("a", {}) + write_call("b", {}))["finish_reason"] == (
         "function_call"
     )
 
 
 def test_a_stream_tells_calls_at_its_end():
-    shape = ToolShape(chat().callable)
+    shape = ToolShape(chat().offered_tools)
     text = write_call("get_weather", {"city": "Bern"})
     half = len(OPEN) + 3
     assert shape.chunks(HEADING, 0, Piece(text[:half])) == []
