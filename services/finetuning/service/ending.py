@@ -46,7 +46,7 @@ def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
 def _take_away(uow: UnitOfWork, job: Job) -> None:
     is_begun = job.state in {State.RUNNING, State.PAUSED} or job.attempts
     if is_begun or repository.find_last_step(uow, job.id):
-        # It has a folder, and perhaps nobody is at work in its folder now: whoever is loses the
+        # It has a folder, in which perhaps nobody is at work now. Whoever is loses the
         # lease, and a trainer takes it up once more, to remove the folder.
         leases.shelve(uow, LEASE_KIND, job.id)
         leases.unshelve(uow, LEASE_KIND, job.id)
