@@ -87,6 +87,10 @@ class Connection:
         """As `get`, with a JSON body."""
         return self._ask("POST", parts, body=body if body is not None else {})
 
+    def put(self, *parts: str, body: Json) -> Json:
+        """As `post`."""
+        return self._ask("PUT", parts, body=body)
+
     def delete(self, *parts: str) -> Json:
         """As `get`."""
         return self._ask("DELETE", parts)

@@ -19,6 +19,7 @@ from services.cli.commands import (
     keys,
     releases,
     stack,
+    workloads,
 )
 from services.cli.connection import Connection
 from services.cli.errors import CommandFailed, told
@@ -83,6 +84,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(releases.app, name="releases")
+app.add_typer(workloads.app, name="workloads")
 
 if __name__ == "__main__":
     app()

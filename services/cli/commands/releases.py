@@ -44,6 +44,31 @@ def show(ctx: typer.Context, release: str, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def start(
+    ctx: typer.Context,
+    workload: str,
+    model: str,
+    evaluation: Annotated[
+        str | None, typer.Option(help="Id of one the model passed; this or --override.")
+    ] = None,
+    override: Annotated[
+        str | None, typer.Option(help="Why it may be tried all the same; kept and audited.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Put a model before a workload's traffic: gated now, a canary once it is loaded."""
+    connection: Connection = ctx.obj
+    body = {
+        "workload": workload,
+        "model": model,
+        "evaluation_id": evaluation,
+        "override": {"reason": override} if override else None,
+    }
+    write_object(connection.post("releases", body=body), as_json=as_json)
+
+
+@app.command()
 def rollback(
     ctx: typer.Context,
     release: str,

@@ -51,7 +51,7 @@ def stub():
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the names http.server looks for
 
         def log_message(self, *_):
             pass

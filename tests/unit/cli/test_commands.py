@@ -74,6 +74,7 @@ def test_lists_are_tables_with_times_or_json(stub, perpetune):
         (("events",), "/api/v1/events", "No event so far."),
         (("audit",), "/api/v1/audit", "No entry."),
         (("key", "list"), "/api/v1/keys", "There is no key."),
+        (("workloads", "list"), "/api/v1/workloads", "There is no workload yet."),
         (("dead-letters", "list"), "/api/v1/dead-letters", "There is no dead letter."),
         (("cycles",), "/api/v1/workloads", "There was no retraining yet."),
         (("jobs", "list"), "/v1/fine_tuning/jobs", "There is no job yet."),
@@ -105,6 +106,32 @@ def test_rollback_sends_its_reason_and_needs_one(stub, perpetune):
     asked = len(stub.asked)
     assert perpetune("releases", "rollback", "rel_1")[0] == 2
     assert len(stub.asked) == asked
+
+
+def test_release_is_started_after_an_evaluation_or_for_a_reason(stub, perpetune):
+    stub.will_answer("POST", "/api/v1/releases", RELEASE, 201)
+    command = ("releases", "start", "w", "ft:a")
+    assert json.loads(perpetune(*command, "--evaluation", "eval_1", "--json")[1]) == RELEASE
+    named = {"workload": "w", "model": "ft:a", "evaluation_id": "eval_1", "override": None}
+    assert stub.asked[-1][2] == named
+    assert "rel_1" in perpetune(*command, "--override", "seen by hand")[1]
+    overridden = {"evaluation_id": None, "override": {"reason": "seen by hand"}}
+    assert stub.asked[-1][2] == named | overridden
+
+
+def test_workload_is_made_shown_and_given_other_names(stub, perpetune):
+    workload = {"id": "wl_1", "name": "w", "aliases": ["ft:old"], "base_model": "base"}
+    stub.will_answer("POST", "/api/v1/workloads", workload, 201)
+    made = perpetune("workloads", "create", "w", "--base", "base", "--alias", "ft:old", "--json")
+    assert json.loads(made[1]) == workload
+    assert stub.asked[-1][2] == {"name": "w", "base_model": "base", "aliases": ["ft:old"]}
+    stub.will_answer("GET", "/api/v1/workloads/ft%3Aold", workload)
+    assert "wl_1" in perpetune("workloads", "show", "ft:old")[1]
+    stub.will_answer("PUT", "/api/v1/workloads/w/aliases", workload)
+    assert "ft:old" in perpetune("workloads", "alias", "w", "ft:old", "ft:older")[1]
+    assert stub.asked[-1][2] == {"aliases": ["ft:old", "ft:older"]}
+    assert perpetune("workloads", "alias", "w")[0] == 0
+    assert stub.asked[-1][2] == {"aliases": []}
 
 
 def test_dead_letters_are_listed_and_shown(stub, perpetune):
