@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import delete, text
+from sqlalchemy import ColumnElement, delete, func, text
 from sqlmodel import col, select
 
 from services.ingestion.domain.findings import Finding
@@ -39,7 +39,7 @@ def find_twin(uow: UnitOfWork, row: FileRow, window_seconds: float) -> FileRow |
             FileRow.digest == row.digest,
             FileRow.purpose == row.purpose,
             FileRow.filename == row.filename,
-            col(FileRow.deleted_at).is_(None),
+            *_is_there(),
             (col(FileRow.expires_at) - col(FileRow.created_at)).is_not_distinct_from(lifetime),
             col(FileRow.created_at) > uow.now - timedelta(seconds=window_seconds),
         )
@@ -49,16 +49,16 @@ def find_twin(uow: UnitOfWork, row: FileRow, window_seconds: float) -> FileRow |
 
 
 def find_file(uow: UnitOfWork, file_id: str) -> FileRow | None:
-    """The file, unless it was deleted or never was."""
+    """The file, unless it was deleted, has expired, or never was."""
     return uow.session.exec(
-        select(FileRow).where(FileRow.id == file_id, col(FileRow.deleted_at).is_(None))
+        select(FileRow).where(FileRow.id == file_id, *_is_there())
     ).one_or_none()
 
 
 def load_file(uow: UnitOfWork, file_id: str) -> FileRow:
     """
     Raises:
-        Missing: There is no such file, or it was deleted.
+        Missing: There is no such file, or not any more.
     """
     row = find_file(uow, file_id)
     if row is None:
@@ -70,7 +70,7 @@ def list_files(
     uow: UnitOfWork, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
 ) -> Sequence[FileRow]:
     """Up to `limit + 1` files behind the file *after*."""
-    query = select(FileRow).where(col(FileRow.deleted_at).is_(None))
+    query = select(FileRow).where(*_is_there())
     if purpose:
         query = query.where(FileRow.purpose == purpose)
     seq = col(FileRow.seq)
@@ -79,6 +79,12 @@ def list_files(
         query = query.where(seq < position if newest_first else seq > position)
     query = query.order_by(seq.desc() if newest_first else seq)
     return uow.session.exec(query.limit(limit + 1)).all()
+
+
+def _is_there() -> tuple[ColumnElement[bool], ...]:
+    """Neither deleted nor expired; as the view `files_v1` has it."""
+    expires_at = col(FileRow.expires_at)
+    return col(FileRow.deleted_at).is_(None), expires_at.is_(None) | (expires_at > func.now())
 
 
 def add_upload(uow: UnitOfWork, row: UploadRow) -> None:

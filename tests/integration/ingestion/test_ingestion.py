@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from ingestion_room import PROJECT
@@ -76,6 +77,21 @@ def test_a_file_is_stored_listed_read_checked_and_deleted(http_client, units, bl
         actions = uow.session.execute(text("SELECT action FROM spine.audit_entries")).scalars()
         assert tasks == ["ingestion.check_file"]
         assert list(actions) == ["file.uploaded", "file.deleted"]
+
+
+def test_a_file_that_has_expired_is_as_good_as_deleted(http_client, units, rows):
+    ages = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    gone, stays = (_upload(http_client, _jsonl(rows), **ages).json()["id"] for _ in range(2))
+    with units.open(PROJECT) as uow:
+        row = repository.load_file(uow, gone)
+        row.expires_at = uow.now - timedelta(seconds=1)
+    assert http_client.get(f"/v1/files/{gone}").status_code == 404
+    assert http_client.get(f"/v1/files/{gone}/content").status_code == 404
+    listed = http_client.get("/v1/files").json()["data"]
+    assert [file["id"] for file in listed] == [stays]
+    with units.open(PROJECT) as uow:
+        published = uow.session.execute(text("SELECT file_id FROM ingestion.files_v1"))
+        assert published.scalars().all() == [stays]
 
 
 def test_pages_yield_each_file_once(http_client, rows):
