@@ -22,6 +22,7 @@ from shared.errors import Invalid
 from shared.http import Unit, authorised
 from shared.idempotency import CreatingRoute
 from shared.keys import Caller
+from shared.metadata import read_filter
 from shared.pages import Page, page_of
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=CreatingRoute)
@@ -55,7 +56,8 @@ def list_all(
     limit: Limit = 20,
 ) -> Page[JobObject]:
     """Jobs, newest first; `metadata[key]=value` selects, `metadata=null` wants those without."""
-    jobs = repository.list_jobs(uow, after=after, limit=limit, metadata=_metadata_filter(request))
+    wanted = read_filter(request.query_params)
+    jobs = repository.list_jobs(uow, after=after, limit=limit, metadata=wanted)
     return page_of(_all_shown(uow, jobs), limit)
 
 
@@ -166,15 +168,3 @@ def _hyperparameters(body: CreateJobBody, method: str) -> dict[str, object]:
         path, given = "hyperparameters", {}
     numbers: dict[str, object] = rules.read_hyperparameters(given, path).model_dump()
     return numbers if method == SUPERVISED else {**numbers, "beta": rules.read_beta(given, path)}
-
-
-def _metadata_filter(request: Request) -> dict[str, str] | None:
-    parameters = request.query_params
-    if parameters.get("metadata") == "null":
-        return {}
-    wanted = {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in parameters.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
-    return wanted or None

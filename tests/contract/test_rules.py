@@ -28,6 +28,7 @@ PURE = (
     "shared.statistics",
     "shared.assignment",
     "shared.jsonl",
+    "shared.metadata",
     "shared.rendering.preferences",
     "shared.rendering.tools",
 )

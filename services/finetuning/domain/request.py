@@ -14,9 +14,6 @@ MAX_EPOCHS = 50
 MAX_BATCH_SIZE = 256
 MAX_BETA = 2.0
 MAX_SEED = 2_147_483_647
-MAX_METADATA_PAIRS = 16
-MAX_METADATA_KEY_CHARACTERS = 64
-MAX_METADATA_VALUE_CHARACTERS = 512
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
@@ -82,27 +79,6 @@ def check_seed(seed: int | None) -> None:
         raise Invalid(
             f"seed must be a whole number from 0 to {MAX_SEED}.", code="invalid_seed", param="seed"
         )
-
-
-def check_metadata(metadata: Mapping[str, str] | None) -> None:
-    """
-    Raises:
-        Invalid: There are too many pairs, or a key or value is too long.
-    """
-    pairs = metadata or {}
-    if len(pairs) > MAX_METADATA_PAIRS:
-        raise _metadata_error(f"at most {MAX_METADATA_PAIRS} pairs are allowed", "metadata")
-    for key, value in pairs.items():
-        if not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
-            limit = MAX_METADATA_KEY_CHARACTERS
-            raise _metadata_error(f"a key has 1 to {limit} characters", "metadata")
-        if len(value) > MAX_METADATA_VALUE_CHARACTERS:
-            limit = MAX_METADATA_VALUE_CHARACTERS
-            raise _metadata_error(f"a value has at most {limit} characters", f"metadata.{key}")
-
-
-def _metadata_error(rule: str, param: str) -> Invalid:
-    return Invalid(f"{param}: {rule}.", code="invalid_metadata", param=param)
 
 
 def _whole(value: object, most: int, param: str) -> int | Auto:

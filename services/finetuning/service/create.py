@@ -17,6 +17,7 @@ from shared.contracts.ingestion import Requester, SealDataset, Source
 from shared.db import UnitOfWork
 from shared.errors import Invalid, Missing
 from shared.ids import new_id
+from shared.metadata import check_metadata
 from shared.rendering.bases import find_base
 
 
@@ -71,7 +72,7 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
     """
     names.check_suffix(command.suffix)
     request.check_seed(command.seed)
-    request.check_metadata(command.metadata)
+    check_metadata(command.metadata)
     repository.lock_request(uow, command.request_digest)
     if command.is_repetition:
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)

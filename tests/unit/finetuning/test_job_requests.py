@@ -92,26 +92,6 @@ def test_seed_at_its_bounds_is_accepted():
         request.check_seed(seed)
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {str(number): "" for number in range(17)},
-        {"k" * 65: "v"},
-        {"": "v"},
-        {"k": "v" * 513},
-    ],
-)
-def test_metadata_out_of_bounds_is_refused(metadata):
-    with pytest.raises(Invalid) as refused:
-        request.check_metadata(metadata)
-    assert refused.value.param is not None
-    assert refused.value.param.startswith("metadata")
-
-
-def test_metadata_at_its_bounds_is_accepted():
-    request.check_metadata({f"{number:064}": "v" * 512 for number in range(16)})
-
-
 def test_models_are_named_as_openai_names_them():
     assert names.name_model("base", "acme", "mine", "Ab3dEf9h") == "ft:base:acme:mine:Ab3dEf9h"
     assert names.name_model("base", "acme", None, "Ab3dEf9h") == "ft:base:acme::Ab3dEf9h"
