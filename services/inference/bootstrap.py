@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import httpx2
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.inference import repository
 from services.inference.adapters.llama import LlamaUpstream
 from services.inference.adapters.residence import Residence
 from services.inference.adapters.scoring import ServingScoring
@@ -24,6 +23,8 @@ from services.inference.embeddings import Embeddings
 from services.inference.ports import Scoring, Upstream
 from services.inference.recorder import Recorder
 from services.inference.records import Line
+from services.inference.repository import snapshots
+from services.inference.repository.records import RecordTable
 from services.inference.router import Router
 from services.inference.settings import InferenceSettings
 from services.inference.shipper import Shipper
@@ -129,7 +130,7 @@ def make_http() -> httpx2.AsyncClient:
 
 def make_store(units: Units) -> Callable[[Sequence[Line]], None]:
     """Stores lines of the spool through units of the role `spine`."""
-    table = repository.RecordTable()
+    table = RecordTable()
 
     def store(lines: Sequence[Line]) -> None:
         try:
@@ -148,14 +149,14 @@ def _start_router(core: CoreSettings, stack: AsyncExitStack) -> Router:
     period = core.snapshot_milliseconds / 1000
     routes = Snapshot(
         spine_units(),
-        repository.ROUTES_QUERY,
-        repository.routes_from_rows,
+        snapshots.ROUTES_QUERY,
+        snapshots.routes_from_rows,
         period_seconds=period,
     )
     models = Snapshot(
         spine_units(),
-        repository.MODELS_QUERY,
-        repository.models_from_rows,
+        snapshots.MODELS_QUERY,
+        snapshots.models_from_rows,
         period_seconds=period,
     )
     for snapshot in (models, routes):

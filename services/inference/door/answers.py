@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from services.inference import repository
-from services.inference.repository import StoredAnswer
+from services.inference.repository import door_answers
+from services.inference.repository.door_answers import StoredAnswer
 from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
@@ -52,12 +52,12 @@ class Answers:
 
     def _find(self, project: Project, request_id: str) -> StoredAnswer | None:
         with self._units.open(Context.root(project, "process:door")) as uow:
-            return repository.find_door_answer(uow.session, request_id)
+            return door_answers.find(uow.session, request_id)
 
     def _keep(self, project: Project, request_id: str, answer: StoredAnswer) -> StoredAnswer:
         with self._units.open(Context.root(project, "process:door")) as uow:
-            return repository.record_door_answer(uow.session, project, request_id, answer)
+            return door_answers.record(uow.session, project, request_id, answer)
 
     def _forget(self, hours: float) -> None:
         with self._spine.open(Context.root(Project(""), "process:door")) as uow:
-            repository.delete_old_door_answers(uow.session, hours)
+            door_answers.delete_old(uow.session, hours)

@@ -18,7 +18,7 @@ from services.inference.door.dead_letters import DeadLetters, Letter, heading
 from services.inference.door.mailbox import Mailbox, RedisError
 from services.inference.door.messages import Malformed, Request, Sender, read_request, write_reply
 from services.inference.jobs import Origin, chat_job
-from services.inference.repository import StoredAnswer
+from services.inference.repository.door_answers import StoredAnswer
 from services.inference.schemas import ChatRequest
 from services.inference.settings import InferenceSettings
 from shared.errors import Conflict, Invalid, PerpetuneError

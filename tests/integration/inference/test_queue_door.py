@@ -24,7 +24,7 @@ from sqlalchemy import text
 from services.inference.bootstrap import SYSTEM, make_store
 from services.inference.core import Core
 from services.inference.door.messages import queue_of
-from services.inference.repository import delete_old_door_answers
+from services.inference.repository import door_answers
 from services.inference.settings import InferenceSettings
 from services.inference.shipper import Shipper
 from services.inference.spool import Spool
@@ -114,8 +114,8 @@ def test_twins_get_one_answer(door, post):
 def test_answers_are_forgotten_after_their_time(door, post, spine, directed):
     post.ask(ASK | {"id": "old"})
     with spine.open(SYSTEM) as uow:
-        assert delete_old_door_answers(uow.session, 1) == 0
-        assert delete_old_door_answers(uow.session, 0) == 1
+        assert door_answers.delete_old(uow.session, 1) == 0
+        assert door_answers.delete_old(uow.session, 0) == 1
     post.ask(ASK | {"id": "old"})
     assert len(directed.bodies) == 2
 
