@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import NewType
 
 Project = NewType("Project", str)
@@ -43,6 +44,11 @@ def uuid7(*, milliseconds: int | None = None) -> uuid.UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)
+
+
+def instant_of(stamped: uuid.UUID) -> datetime:
+    """The instant inside a UUIDv7, UTC, to the millisecond; by the clock of whoever made it."""
+    return datetime.fromtimestamp((stamped.int >> 80) / 1000, UTC)
 
 
 def new_id(prefix: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import httpx2
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.inference import stored
 from services.inference.adapters.llama import LlamaUpstream
 from services.inference.adapters.residence import Residence
 from services.inference.adapters.scoring import ServingScoring
@@ -34,12 +35,16 @@ from shared.context import Context
 from shared.db import Units
 from shared.errors import Unavailable
 from shared.ids import Project
+from shared.logging import get_logger
 from shared.process import process_blobs, process_secret, process_settings, spine_units
 from shared.rendering.bases import list_bases
 from shared.rendering.tokenizer import load_tokenizer
 from shared.serving_client import AsyncServingClient
 from shared.settings import CoreSettings
 from shared.snapshots import Snapshot
+
+_log = get_logger(__name__)
+_FORGET_EVERY_SECONDS = 600.0
 
 SYSTEM = Context.root(Project(""), "process:inference")
 
@@ -116,6 +121,8 @@ async def open_inference() -> AsyncIterator[Inference]:
             scoring=ServingScoring(serving, blobs, AdapterFolders(core.home / "adapters")),
             recorder=recorder,
         )
+        forgetting = asyncio.create_task(_forget(spine_units(), settings.stored_completion_days))
+        stack.callback(forgetting.cancel)
         yield replace(inference, shipper=shipper)
 
 
@@ -183,6 +190,15 @@ async def _start_shipper(
     stack.callback(spool.close)
     stack.push_async_callback(asyncio.to_thread, shipper.stop)
     return shipper
+
+
+async def _forget(spine: Units, days: float) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(stored.forget_old, spine, SYSTEM, days)
+        except Unavailable as error:
+            _log.warning("stored_completions_not_forgotten", reason=error.message)
+        await asyncio.sleep(_FORGET_EVERY_SECONDS)
 
 
 def _warm_up() -> None:

@@ -29,12 +29,18 @@ class Answer:
 
 
 class StreamedAnswer:
-    """An answer that has begun; close it, whether it was read to the end or not."""
+    """
+    An answer that has begun; close it, whether it was read to the end or not.
+
+    It is remembered as a whole only where it is to be stored.
+    """
 
     def __init__(self, job: Job, run: Run, page: Page) -> None:
         self._job = job
         self._run = run
         self._page = page
+        self._heading = _heading(job, run)
+        self._heard: dict[int, list[Piece]] = {}
         self.headers = page.headers
 
     async def events(self) -> AsyncIterator[bytes]:
@@ -42,7 +48,7 @@ class StreamedAnswer:
         try:
             async for chunk in self._chunks():
                 yield event(chunk)
-            self._page.record_answer()
+            self._page.record_answer(self._to_keep())
         except PerpetuneError as error:
             self._page.record_error(error)
             yield event(error.body())
@@ -54,7 +60,7 @@ class StreamedAnswer:
         await self._run.close()
 
     async def _chunks(self) -> AsyncIterator[Body]:
-        job, heading = self._job, _heading(self._job, self._run)
+        job, heading = self._job, self._heading
         # Clients that ask for the usage are promised the field in every chunk.
         extra: Body = {"usage": None} if job.wants_usage else {}
         opened: set[int] = set()
@@ -65,10 +71,17 @@ class StreamedAnswer:
                 if opening is not None:
                     yield opening | extra
             self._page.hear(index, piece)
+            if job.keeping is not None:
+                self._heard.setdefault(index, []).append(piece)
             for chunk in job.shape.chunks(heading, index, piece):
                 yield chunk | extra
         if job.wants_usage:
             yield job.shape.usage_chunk(heading, Usage.of(self._run.ends, job.choices))
+
+    def _to_keep(self) -> Body | None:
+        if self._job.keeping is None:
+            return None
+        return _body(self._job, self._run, self._heading, self._heard)
 
 
 class Core:
@@ -175,15 +188,19 @@ async def _whole(job: Job, run: Run, page: Page) -> Answer:
             page.hear(index, piece)
     except PerpetuneError as error:
         return _refused(page, error)
-    choices = [join(heard[index]) for index in sorted(heard)]
-    usage = Usage.of(run.ends, job.choices)
-    page.record_answer()
-    return Answer(200, job.shape.body(_heading(job, run), choices, usage), page.headers)
+    body = _body(job, run, _heading(job, run), heard)
+    page.record_answer(body)
+    return Answer(200, body, page.headers)
 
 
 def _refused(page: Page, error: PerpetuneError) -> Answer:
     page.record_error(error)
     return Answer(error.status, error.body(), {**page.headers, **error.retry_headers()})
+
+
+def _body(job: Job, run: Run, heading: Heading, heard: Mapping[int, list[Piece]]) -> Body:
+    choices = [join(heard[index]) for index in sorted(heard)]
+    return job.shape.body(heading, choices, Usage.of(run.ends, job.choices))
 
 
 def _heading(job: Job, run: Run) -> Heading:

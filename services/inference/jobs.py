@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from services.inference.records import Door
 from services.inference.schemas import ChatRequest, CompletionRequest
 from shared.errors import Invalid
 from shared.ids import Project, uuid7
+from shared.metadata import check_metadata
 from shared.rendering.bases import BaseModel
 from shared.rendering.chat import render
 from shared.rendering.tokenizer import encode
@@ -51,6 +53,13 @@ class Prompting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """The caller wants the answer stored, with this attached to it."""
+
+    metadata: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """
     One request.
@@ -60,6 +69,7 @@ class Job:
         unit: What stays on one side of a canary.
         choices: Answers per prompt.
         echoes: Whether each answer begins with its prompt.
+        keeping: None where nobody asked for the answer to be stored.
     """
 
     request: uuid.UUID
@@ -73,6 +83,7 @@ class Job:
     echoes: bool = False
     is_streamed: bool = False
     wants_usage: bool = False
+    keeping: Keeping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +133,11 @@ def chat_job(body: ChatRequest, origin: Origin) -> Job:
     Raises:
         Invalid: The request names something this server cannot do.
     """
+    check_metadata(body.metadata)
     tools = body.offered_tools
     shape = ChatShape() if tools is None else ToolShape(tools)
-    return _job(body, origin, ChatPrompting(body.messages, tools), shape)
+    keeping = _keeping(body) if body.store else None
+    return _job(body, origin, ChatPrompting(body.messages, tools), shape, keeping=keeping)
 
 
 def completion_job(body: CompletionRequest, origin: Origin) -> Job:
@@ -136,6 +149,18 @@ def completion_job(body: CompletionRequest, origin: Origin) -> Job:
     return _job(body, origin, prompting, CompletionShape(), echoes=bool(body.echo))
 
 
+def _keeping(body: ChatRequest) -> Keeping:
+    try:
+        json.dumps(body.messages, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise Invalid(
+            "messages: half a surrogate pair and NaN cannot be stored; leave them out, or 'store'.",
+            code="invalid_value",
+            param="messages",
+        ) from error
+    return Keeping(body.metadata)
+
+
 def _job(
     body: ChatRequest | CompletionRequest,
     origin: Origin,
@@ -143,6 +168,7 @@ def _job(
     shape: Shape,
     *,
     echoes: bool = False,
+    keeping: Keeping | None = None,
 ) -> Job:
     request = uuid7()
     return Job(
@@ -157,4 +183,5 @@ def _job(
         echoes=echoes,
         is_streamed=bool(body.stream),
         wants_usage=body.wants_usage,
+        keeping=keeping,
     )

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from services.inference.domain.generation import Piece
 from services.inference.domain.routing import Served, Target
+from services.inference.domain.shapes import Body
 from services.inference.jobs import Job
-from services.inference.records import Content, Record, hash_unit
+from services.inference.records import Content, Record, StoredCompletion, hash_unit
 from services.inference.run import Run
 from services.inference.spool import Spool
 from shared.errors import PerpetuneError
@@ -90,9 +91,14 @@ class Page:
         if index == 0 and self.run.target.capture_content:
             self._heard.append(piece.text)
 
-    def record_answer(self) -> None:
-        """The request was answered to the end."""
-        self._write(None)
+    def record_answer(self, body: Body | None) -> None:
+        """
+        The request was answered to the end.
+
+        Args:
+            body: The whole answer; None where it is not to be stored.
+        """
+        self._write(None, stored=self._stored(body))
 
     def record_error(self, error: PerpetuneError) -> None:
         """The request failed. What is wrong with the request itself is no record."""
@@ -104,7 +110,13 @@ class Page:
         """The client went away before the end; the model is not to blame."""
         self._write(_DEPARTED)
 
-    def _write(self, code: str | None, *, is_failure: bool = False) -> None:
+    def _write(
+        self,
+        code: str | None,
+        *,
+        is_failure: bool = False,
+        stored: StoredCompletion | None = None,
+    ) -> None:
         if self._is_written:
             return
         self._is_written = True
@@ -128,9 +140,15 @@ class Page:
             unit_hash=self.unit_hash,
             door=job.origin.door,
         )
-        self.spool.append(record, self._content())
+        self.spool.append(record, self._content(), stored)
 
     def _content(self) -> Content | None:
         if not self.run.target.capture_content or not self._heard:
             return None
         return Content(self.job.prompting.messages, "".join(self._heard))
+
+    def _stored(self, body: Body | None) -> StoredCompletion | None:
+        job = self.job
+        if job.keeping is None or body is None:
+            return None
+        return StoredCompletion(job.model, job.prompting.messages, body, job.keeping.metadata)

@@ -7,10 +7,11 @@ import hmac
 import json
 import uuid
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from services.inference.domain.routing import Arm
+from shared.ids import instant_of
 
 Door = Literal["http", "queue"]
 
@@ -21,6 +22,22 @@ class Content:
 
     messages: list[dict[str, Any]]
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCompletion:
+    """
+    A chat that its caller asked to keep, whatever the workload's policy says.
+
+    Attributes:
+        asked_model: The name the request was sent to.
+        completion: The whole answer, as it was given.
+    """
+
+    asked_model: str
+    messages: list[dict[str, Any]]
+    completion: dict[str, Any]
+    metadata: dict[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +80,14 @@ class Line:
     Attributes:
         boot: UUID of the process that wrote it, in hex.
         counter: Number of the record within that process, from 0.
+        stored: Lines of release 0.1.0 have none; it reads over it.
     """
 
     boot: str
     counter: int
     record: Record
     content: Content | None
+    stored: StoredCompletion | None = None
 
     def encode(self) -> bytes:
         body = {
@@ -76,6 +95,7 @@ class Line:
             "counter": self.counter,
             "record": asdict(self.record),
             "content": None if self.content is None else asdict(self.content),
+            "stored": None if self.stored is None else asdict(self.stored),
         }
         return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
@@ -87,12 +107,13 @@ class Line:
         """
         try:
             body = json.loads(raw)
-            content = body["content"]
+            content, stored = body["content"], body.get("stored")
             line = cls(
                 boot=body["boot"],
                 counter=body["counter"],
                 record=Record(**body["record"]),
                 content=None if content is None else Content(**content),
+                stored=None if stored is None else StoredCompletion(**stored),
             )
             _ = line.at
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -100,10 +121,14 @@ class Line:
         return line
 
     @property
+    def has_words(self) -> bool:
+        """Whether more than the fact of an answer is in it."""
+        return self.content is not None or self.stored is not None
+
+    @property
     def at(self) -> datetime:
         """The instant inside the UUIDv7 of the request."""
-        milliseconds = uuid.UUID(self.record.request).int >> 80
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+        return instant_of(uuid.UUID(self.record.request))
 
 
 def hash_unit(key: bytes, project: str, unit: str) -> str:

@@ -1,6 +1,6 @@
 """Requests of OpenAI's inference routes.
 
-Fields that change nothing here (`store`, `metadata`, `service_tier`, ...) are ignored; a field that
+Fields that change nothing here (`service_tier`, `verbosity`, ...) are ignored; a field that
 would change the answer and is not supported is refused by name.
 """
 
@@ -141,6 +141,8 @@ class ChatRequest(_Generating):
     # The older form of the same.
     functions: Annotated[list[FunctionBody], Len(0, _MAX_TOOLS)] | None = None
     function_call: str | dict[str, Any] | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
     audio: Any = None
     modalities: list[str] | None = None
     web_search_options: Any = None

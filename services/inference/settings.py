@@ -50,6 +50,9 @@ class InferenceSettings(BaseServiceSettings):
     # While Postgres is away; about a million records. Beyond it records are dropped and counted.
     spool_max_bytes: Annotated[int, Ge(1_024), Le(1 << 40)] = 512 << 20
 
+    # Chats that callers asked to keep; OpenAI keeps them 30 days.
+    stored_completion_days: Annotated[float, Ge(0.01), Le(3_650)] = 30.0
+
     # The queue door.
     door_total_seconds: Annotated[float, Ge(0.1), Le(3600)] = 60.0
     door_concurrency: Annotated[int, Ge(1), Le(10_000)] = 64

@@ -154,9 +154,9 @@ class Shipper:
                 self._store_or_split(lines[middle:])
                 return
             self._spool.put_aside(lines[0].encode())
-            if lines[0].content is not None:
+            if lines[0].has_words:
                 # The fact that a request was answered is worth keeping without its words.
-                self._store_or_split([replace(lines[0], content=None)])
+                self._store_or_split([replace(lines[0], content=None, stored=None)])
 
     def _decoded(self, raw: bytes) -> Line | None:
         try:

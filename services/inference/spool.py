@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.inference.records import Content, Line, Record
+from services.inference.records import Content, Line, Record, StoredCompletion
 from shared.ids import uuid7
 from shared.logging import get_logger
 
@@ -54,10 +54,12 @@ class Spool:
         self._number = 0
         self._file = self._begin()
 
-    def append(self, record: Record, content: Content | None) -> None:
+    def append(
+        self, record: Record, content: Content | None, stored: StoredCompletion | None = None
+    ) -> None:
         """Write one record; it is dropped and counted when there is no room. Never raises."""
         with self._mutex:
-            line = Line(self.boot, self.appended, record, content).encode()
+            line = Line(self.boot, self.appended, record, content, stored).encode()
             # A dropped record keeps its number, so that the gap shows in Postgres.
             self.appended += 1
             if sum(self._waiting.values()) + len(line) > self._max_bytes or not self._write(line):

@@ -112,30 +112,37 @@ class ToolShape(ChatShape):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._heard: defaultdict[int, list[Piece]] = defaultdict(list)
+        # Calls get random ids; a stream and what is stored of it tell the same ones.
+        self._told: dict[int, tuple[Body, Finish]] = {}
 
     def chunks(self, heading: Heading, index: int, piece: Piece) -> Sequence[Body]:
         self._heard[index].append(piece)
         if piece.end is None:
             return []
         choice = join(self._heard.pop(index))
-        message, finish = self._read(choice)
-        if "tool_calls" in message:
-            message["tool_calls"] = [
-                {"index": number, **call} for number, call in enumerate(message["tool_calls"])
+        message, finish = self._tell(index, choice)
+        delta = {name: value for name, value in message.items() if value is not None}
+        if "tool_calls" in delta:
+            delta["tool_calls"] = [
+                {"index": number, **call} for number, call in enumerate(delta["tool_calls"])
             ]
         logprobs = _chat_logprobs(choice.probabilities)
-        delta = {name: value for name, value in message.items() if value is not None}
         return [
             self._chunk(heading, index, delta, logprobs, None),
             self._chunk(heading, index, {}, None, finish),
         ]
 
     def _choice(self, index: int, choice: Choice) -> Body:
-        message, finish = self._read(choice)
+        message, finish = self._tell(index, choice)
         return super()._choice(index, choice) | {
             "message": {"role": "assistant", "refusal": None, **message},
             "finish_reason": finish,
         }
+
+    def _tell(self, index: int, choice: Choice) -> tuple[Body, Finish]:
+        if index not in self._told:
+            self._told[index] = self._read(choice)
+        return self._told[index]
 
     def _read(self, choice: Choice) -> tuple[Body, Finish]:
         """What the message says or calls, and how it ends."""

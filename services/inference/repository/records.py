@@ -20,6 +20,7 @@ _COLUMNS = (
     " created_at"
 )
 _CONTENT_COLUMNS = "project, inference_id, workload_id, messages, answer, created_at"
+_STORED_COLUMNS = "project, request, asked_model, model, messages, completion, metadata, created_at"
 
 
 class RecordTable:
@@ -40,10 +41,13 @@ class RecordTable:
             session.execute(text("SELECT inference.ensure_day(:day)"), {"day": day})
             self._days.add(day)
         contents = [_content_row(line) for line in lines if line.content is not None]
+        stored = [_stored_row(line) for line in lines if line.stored is not None]
         try:
             _copy(session, "records", _COLUMNS, [_record_row(line) for line in lines])
             if contents:
                 _copy(session, "contents", _CONTENT_COLUMNS, contents)
+            if stored:
+                _copy(session, "stored_completions", _STORED_COLUMNS, stored)
         except psycopg.OperationalError as error:
             raise Unavailable(
                 "The database broke off while records were stored; they are sent again.",
@@ -103,5 +107,20 @@ def _content_row(line: Line) -> tuple[object, ...]:
         line.record.workload_id,
         json.dumps(line.content.messages),
         line.content.answer,
+        line.at,
+    )
+
+
+def _stored_row(line: Line) -> tuple[object, ...]:
+    assert line.stored is not None
+    metadata = line.stored.metadata
+    return (
+        line.record.project,
+        line.record.request,
+        line.stored.asked_model,
+        line.record.model,
+        json.dumps(line.stored.messages),
+        json.dumps(line.stored.completion),
+        None if metadata is None else json.dumps(metadata),
         line.at,
     )

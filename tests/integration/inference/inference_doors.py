@@ -37,6 +37,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.spool import Spool
 from shared.adapter_folders import AdapterFolders
 from shared.blobs import make_blob_store
+from shared.db import Units
 from shared.http import RequestBoundary, check_scopes, make_api
 from shared.ids import Digest, Project, new_id
 from shared.keys import KeyRing, StoredKey, mac_of, new_key
@@ -44,6 +45,7 @@ from shared.rotation import RotatingSecret
 from shared.serving_client import AsyncServingClient
 
 PROJECT = Project("acme")
+STRANGER = Project("stranger")
 KEY = b"a key for receipts"
 BASE = "smollm2-135m-instruct"
 TUNED = f"ft:{BASE}:acme:shop:1"
@@ -128,13 +130,21 @@ class Door:
     url: str
     key: str
     read_only_key: str
+    stranger_key: str
 
     def client(self, **options: Any) -> openai.OpenAI:
         """The unmodified client, as strict as it can be."""
         return openai.OpenAI(
             base_url=f"{self.url}/v1",
-            api_key=self.key,
-            **({"_strict_response_validation": True, "max_retries": 0, "timeout": 60} | options),
+            **(
+                {
+                    "api_key": self.key,
+                    "_strict_response_validation": True,
+                    "max_retries": 0,
+                    "timeout": 60,
+                }
+                | options
+            ),
         )
 
     def post(self, path: str, body: Any, key: str | None = None, **headers: str):
@@ -174,15 +184,20 @@ def served(app: Any, port: int = 0) -> Iterator[str]:
 
 
 @contextmanager
-def http_door(world: World) -> Iterator[Door]:
+def http_door(world: World, units: Units | None = None) -> Iterator[Door]:
     keys = {}
     texts = []
-    for scopes in ({"inference:write"}, {"files:read"}):
+    holders = (
+        (PROJECT, "inference:write"),
+        (PROJECT, "files:read"),
+        (STRANGER, "inference:write"),
+    )
+    for project, scope in holders:
         key_id, key = new_key()
-        keys[key_id] = StoredKey(key_id, PROJECT, mac_of(key, "p"), frozenset(scopes), None)
+        keys[key_id] = StoredKey(key_id, project, mac_of(key, "p"), frozenset({scope}), None)
         texts.append(key)
     app = make_api(
-        title="t", version="1", units=None, keys=KeyRing(Fixed(keys), RotatingSecret.fixed("p"))
+        title="t", version="1", units=units, keys=KeyRing(Fixed(keys), RotatingSecret.fixed("p"))
     )
     app.include_router(inference_routes)
     check_scopes(app)
