@@ -18,6 +18,7 @@ from services.cli.commands import (
     jobs,
     keys,
     releases,
+    retirements,
     stack,
     workloads,
 )
@@ -85,6 +86,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(releases.app, name="releases")
 app.add_typer(workloads.app, name="workloads")
+app.add_typer(retirements.app, name="retirements")
 
 if __name__ == "__main__":
     app()

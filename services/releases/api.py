@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
-from services.releases.repository import decisions, neighbours, releases
+from services.releases.repository import decisions, neighbours, releases, retirements
 from services.releases.repository import permissions as permission_rows
 from services.releases.schemas import (
     CreatePermissions,
@@ -20,9 +20,13 @@ from services.releases.schemas import (
     PermissionObject,
     RecomputationView,
     ReleaseView,
+    RetirementList,
+    RetirementRemoved,
+    RetirementView,
     RollBack,
+    SetRetirement,
 )
-from services.releases.service import canary, models, permissions, settle, start
+from services.releases.service import canary, models, permissions, retirement, settle, start
 from shared.backpressure import Addition
 from shared.http import Unit, authorised
 from shared.idempotency import CreatingRoute, Creation
@@ -37,6 +41,7 @@ ModelWriter = Annotated[Caller, authorised("models:write")]
 Reader = Annotated[Caller, authorised("releases:read")]
 Writer = Annotated[Caller, authorised("releases:write")]
 Limit = Annotated[int, Query(ge=1, le=100)]
+ModelName = Annotated[str, Path(min_length=1, max_length=300)]
 
 _PERMISSIONS = "/v1/fine_tuning/checkpoints/{model:path}/permissions"
 
@@ -44,13 +49,14 @@ _PERMISSIONS = "/v1/fine_tuning/checkpoints/{model:path}/permissions"
 @router.get("/v1/models", tags=["models"])
 def list_models(_: ModelReader, uow: Unit) -> ModelList:
     """Bases of this installation, tuned models of the project, and its workloads by name."""
-    return ModelList(data=[ModelObject.of(model) for model in models.list_answering(uow)])
+    dates = retirements.dates(uow)
+    return ModelList(data=[ModelObject.of(model, dates) for model in models.list_answering(uow)])
 
 
 @router.get("/v1/models/{model:path}", tags=["models"])
 def retrieve_model(_: ModelReader, uow: Unit, model: str) -> ModelObject:
     """One model, or what answers under a workload's name or alias."""
-    return ModelObject.of(models.load_answering(uow, model))
+    return ModelObject.of(models.load_answering(uow, model), retirements.dates(uow))
 
 
 @router.delete("/v1/models/{model:path}", tags=["models"])
@@ -99,6 +105,30 @@ def withdraw_permission(
     """Let a project not use it any more."""
     permissions.withdraw(uow, model, permission_id)
     return PermissionDeleted(id=permission_id)
+
+
+@router.put("/api/v1/retirements/{model:path}", tags=["models"])
+def set_retirement(
+    _: ModelWriter, uow: Unit, model: ModelName, body: SetRetirement
+) -> RetirementView:
+    """Say on which day a model ends; any name will do, also of one that is served elsewhere."""
+    return RetirementView.of(retirement.set_shutdown_date(uow, model, body.shutdown_date))
+
+
+@router.get("/api/v1/retirements", tags=["models"])
+def list_retirements(
+    _: ModelReader, uow: Unit, within_days: Annotated[int | None, Query(ge=0, le=36_500)] = None
+) -> RetirementList:
+    """Which models end, the first one first, and which workloads need them."""
+    found = retirement.list_retirements(uow, within_days)
+    return RetirementList(data=[RetirementView.of(each) for each in found])
+
+
+@router.delete("/api/v1/retirements/{model:path}", tags=["models"])
+def remove_retirement(_: ModelWriter, uow: Unit, model: ModelName) -> RetirementRemoved:
+    """Say that a model does not end."""
+    retirement.remove_retirement(uow, model)
+    return RetirementRemoved(model=model)
 
 
 @router.post("/api/v1/releases", tags=["releases"], status_code=201)

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.releases.domain.retirement import end_of
 from services.releases.repository.decisions import DecisionRow
 from services.releases.repository.permissions import PermissionRow
 from services.releases.repository.releases import ReleaseRow
 from services.releases.service.canary import Recomputation, judge
 from services.releases.service.models import Model
+from services.releases.service.retirement import Retirement
 from shared.statistics.codec import to_json
 
 Reason = Annotated[str, Field(min_length=3, max_length=500)]
 
 
 class ModelObject(BaseModel):
-    """OpenAI's model object."""
+    """OpenAI's model object; `shutdown_date` is null for a model that nobody said will end."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    shutdown_date: date | None
 
     @classmethod
-    def of(cls, model: Model) -> Self:
-        return cls(id=model.model_id, created=model.created, owned_by=model.owner)
+    def of(cls, model: Model, dates: Mapping[str, date]) -> Self:
+        return cls(
+            id=model.model_id,
+            created=model.created,
+            owned_by=model.owner,
+            shutdown_date=end_of(model.needs, dates),
+        )
 
 
 class ModelList(BaseModel):
@@ -43,6 +52,56 @@ class ModelDeleted(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
+    deleted: Literal[True] = True
+
+
+class SetRetirement(BaseModel):
+    """Body of PUT /api/v1/retirements/{model}: the day on which it is switched off, UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shutdown_date: date
+
+
+class RetirementView(BaseModel):
+    """
+    The end of a model. `set_date` is the day that was set for it; `shutdown_date` is earlier where
+    its base ends before. `announced` lists the steps told so far, in days ahead.
+    """
+
+    object: Literal["retirement"] = "retirement"
+    model: str
+    shutdown_date: date
+    set_date: date
+    days_left: int
+    announced: list[int]
+    workloads: list[str]
+
+    @classmethod
+    def of(cls, retirement: Retirement) -> Self:
+        ending = retirement.ending
+        return cls(
+            model=ending.model,
+            shutdown_date=ending.shutdown_date,
+            set_date=ending.set_date,
+            days_left=ending.days_left,
+            announced=sorted(ending.told, reverse=True),
+            workloads=[each.name for each in retirement.dependents],
+        )
+
+
+class RetirementList(BaseModel):
+    """All ends of models that were set, the first one first."""
+
+    object: Literal["list"] = "list"
+    data: list[RetirementView]
+
+
+class RetirementRemoved(BaseModel):
+    """A model does not end any more."""
+
+    object: Literal["retirement"] = "retirement"
+    model: str
     deleted: Literal[True] = True
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from services.releases.bootstrap import process_serving
-from services.releases.service import canary, load, models, start
+from services.releases.service import canary, load, models, retirement, start
 from shared.contracts.finetuning import ModelCreated
-from shared.contracts.releases import FoldCanary, LoadRelease, StartRelease
+from shared.contracts.releases import (
+    AnnounceRetirements,
+    FoldCanary,
+    LoadRelease,
+    StartRelease,
+)
 from shared.contracts.workloads import WorkloadCreated
 from shared.db import UnitOfWork
 from shared.process import process_blobs
@@ -40,3 +45,9 @@ def load_release(work: Work, message: LoadRelease) -> None:
 def fold_canary(uow: UnitOfWork, message: FoldCanary) -> None:
     """Idempotent by the cursors, which move in the same transaction."""
     canary.fold_canary(uow, message.release_id)
+
+
+@task("releases.announce_retirements", AnnounceRetirements)
+def announce_retirements(uow: UnitOfWork, _message: AnnounceRetirements) -> None:
+    """Idempotent by the announcements, which are stored in the same transaction."""
+    retirement.announce_due(uow)

@@ -35,6 +35,8 @@ CONSUMERS: dict[type[Message], tuple[str, ...]] = {
     releases.StartRelease: ("releases.start_release",),
     releases.LoadRelease: ("releases.load_release",),
     releases.FoldCanary: ("releases.fold_canary",),
+    releases.AnnounceRetirements: ("releases.announce_retirements",),
+    releases.RetirementAnnounced: (),
     releases.ReleaseStarted: ("workloads.hear_release",),
     releases.ReleasePromoted: ("workloads.hear_promotion", "drift.pin_baseline"),
     releases.ReleaseRolledBack: ("workloads.hear_rollback",),

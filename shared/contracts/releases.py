@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.envelope import Message
 
@@ -94,3 +97,48 @@ class ReleaseRolledBack(Message):
     @property
     def subject(self) -> str:
         return self.release_id
+
+
+class AnnounceRetirements(Message):
+    """Scheduled command to ourselves: announce which models of the project end soon."""
+
+    type: ClassVar[str] = "retirements.announce.v1"
+
+    @property
+    def subject(self) -> str:
+        return "retirements"
+
+    @property
+    def coalesce_key(self) -> str:
+        return "retirements"
+
+
+class DependentWorkload(BaseModel):
+    """A workload that needs the model that ends."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    workload_id: str
+    name: str
+
+
+class RetirementAnnounced(Message):
+    """A model ends on `shutdown_date`; what needs it should be retrained on another one.
+
+    Told 90, 30 and 7 days ahead (`step_days`), each once for a model and a date. A workload needs
+    the model when it, or one tuned from it, is live there, or when it answers to its name.
+    `workloads` names the first twenty of `workload_count`.
+    """
+
+    type: ClassVar[str] = "model.retirement_announced.v1"
+    public: ClassVar[bool] = True
+    model: str
+    shutdown_date: date
+    days_left: int
+    step_days: int
+    workload_count: int
+    workloads: tuple[DependentWorkload, ...]
+
+    @property
+    def subject(self) -> str:
+        return self.model

@@ -85,6 +85,20 @@ def test_check_52_streams_have_openais_form(client):
 
 
 @slow
+@in_both_modes
+def test_stored_chats_are_found_by_their_id(client):
+    """What `store` keeps is found at once, listed soon, and deleted."""
+    answer = ask(client, store=True, metadata={"run": "conformance"})
+    found = client.chat.completions.retrieve(answer.id)
+    assert (found.choices, found.metadata) == (answer.choices, {"run": "conformance"})
+    listed = client.chat.completions.list(metadata={"run": "conformance"})
+    assert answer.id in {each.id for each in listed}
+    assert client.chat.completions.delete(answer.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.retrieve(answer.id)
+
+
+@slow
 def test_check_53_who_leaves_frees_its_place(client):
     """Answers nobody reads any more do not hold up the next one."""
     began = time.monotonic()

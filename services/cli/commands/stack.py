@@ -14,6 +14,9 @@ from services.cli.output import AsJson, console, write_json, write_line, write_r
 
 _OF_PROCESS = ("name", "state", "pid", "seconds")
 _OF_WORKLOAD = ("name", "live_model", "canary", "retraining", "alerts")
+_OF_RETIREMENT = ("model", "shutdown_date", "days_left", "workloads")
+# As long ahead as an end is announced first.
+_SOON_DAYS = 90
 
 
 def up(ctx: typer.Context, *, as_json: AsJson = False) -> None:
@@ -37,21 +40,23 @@ def up(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 def status(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Say whether the API is ready, which processes run, and where each workload stands."""
+    """Say whether the API is ready, which processes run, where workloads stand, what ends soon."""
     connection: Connection = ctx.obj
     readiness = connection.readiness()
+    is_ready = readiness["status"] == "ready"
     report = {
         "url": connection.url,
         "status": readiness["status"],
         "missing": readiness["missing"],
         "processes": _processes(connection),
-        "workloads": _workloads(connection) if readiness["status"] == "ready" else [],
+        "workloads": _workloads(connection) if is_ready else [],
+        "retirements": _retirements(connection) if is_ready else [],
     }
     if as_json:
         write_json(report)
     else:
         _write_status(report)
-    if report["status"] != "ready":
+    if not is_ready:
         raise typer.Exit(1)
 
 
@@ -65,6 +70,9 @@ def _write_status(report: dict[str, Any]) -> None:
         write_rows(
             report["workloads"], _OF_WORKLOAD, as_json=False, empty="There is no workload yet."
         )
+    if report["retirements"]:
+        console.print(f"Models that end within {_SOON_DAYS} days")
+        write_rows(report["retirements"], _OF_RETIREMENT, as_json=False, empty="")
 
 
 def _processes(connection: Connection) -> list[dict[str, Any]]:
@@ -74,6 +82,11 @@ def _processes(connection: Connection) -> list[dict[str, Any]]:
         {"name": one.name, "state": one.state, "pid": one.pid, "seconds": one.seconds}
         for one in Stack(connection.local).status()
     ]
+
+
+def _retirements(connection: Connection) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = connection.get("retirements", within_days=_SOON_DAYS)["data"]
+    return rows
 
 
 def _workloads(connection: Connection) -> list[dict[str, Any]]:

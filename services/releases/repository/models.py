@@ -68,10 +68,16 @@ def list_all(uow: UnitOfWork) -> list[ModelRow]:
 
 @dataclass(frozen=True, slots=True)
 class RoutedName:
-    """A name that answers with whatever is live before a workload's traffic."""
+    """
+    A name that answers with whatever is live before a workload's traffic.
+
+    Attributes:
+        base: Of the live model; itself where that is a base.
+    """
 
     name: str
     live_model: str
+    base: str
     since: datetime
 
 
@@ -79,9 +85,10 @@ def list_names(uow: UnitOfWork) -> list[RoutedName]:
     """Names and aliases of all workloads that have a live release, sorted."""
     rows = uow.session.execute(
         text("""
-            SELECT n.name, r.live_model, live.created_at
+            SELECT n.name, r.live_model, coalesce(m.base, r.live_model), live.created_at
             FROM releases.routes_v1 r
             JOIN releases.releases live ON live.release_id = r.live_release
+            LEFT JOIN releases.models m ON m.project = r.project AND m.model_id = r.live_model
             CROSS JOIN LATERAL unnest(r.aliases || r.name) AS n (name)
             ORDER BY n.name
         """)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.releases.repository import models
+from services.releases.repository import models, retirements
 from shared.contracts.finetuning import ModelCreated
 from shared.db import UnitOfWork
 from shared.errors import Conflict, Forbidden, Missing
@@ -16,9 +16,11 @@ from shared.rendering.bases import find_base, list_bases
 class Model:
     """
     Attributes:
+        base: What it was tuned from; itself for a base.
         gguf_digest: Blob of the adapter; None for a base.
         created: Unix seconds; 0 for a base, which was there before us.
         owner: The project's slug, or `system`.
+        live_model: Of a workload's name: the model that answers under it.
     """
 
     model_id: str
@@ -26,6 +28,12 @@ class Model:
     gguf_digest: str | None
     created: int
     owner: str
+    live_model: str | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Models that must answer for this one to answer, itself among them."""
+        return tuple({self.model_id, self.base, self.live_model or self.model_id})
 
 
 def register_model(uow: UnitOfWork, event: ModelCreated) -> None:
@@ -106,12 +114,13 @@ def delete_model(uow: UnitOfWork, model_id: str) -> None:
             param="model",
         )
     models.mark_deleted(uow, model_id)
+    retirements.delete(uow, model_id)
     uow.audit("model.deleted", model_id)
 
 
 def _routed(uow: UnitOfWork, name: models.RoutedName) -> Model:
     created = int(name.since.timestamp())
-    return Model(name.name, name.live_model, None, created, uow.project)
+    return Model(name.name, name.base, None, created, uow.project, live_model=name.live_model)
 
 
 def _base(name: str) -> Model:

@@ -116,6 +116,7 @@ def test_models_have_openai_shape(loop, client, workload):
         "object": "model",
         "created": found["created"],
         "owned_by": loop.context.project,
+        "shutdown_date": None,
     }
     assert client.get(f"/v1/models/{BASE}").json()["owned_by"] == "system"
     assert _error(client.get("/v1/models/gpt-4o"), 404)["code"] == "model_not_found"

@@ -38,6 +38,15 @@ LETTER = {
     "created_at": 1_700_000_000,
     "buried_at": 1_700_000_000,
 }
+RETIREMENT = {
+    "object": "retirement",
+    "model": "ft:gpt-4o-mini:acme::abc",
+    "shutdown_date": "2027-01-14",
+    "set_date": "2027-01-14",
+    "days_left": 49,
+    "announced": [90],
+    "workloads": ["extractor"],
+}
 JOB = {
     "id": "ftjob-1",
     "object": "fine_tuning.job",
@@ -70,6 +79,7 @@ def test_lists_are_tables_with_times_or_json(stub, perpetune):
     ("command", "path", "empty"),
     [
         (("releases", "list"), "/api/v1/releases", "There is no release yet."),
+        (("retirements", "list"), "/api/v1/retirements", "No model ends, as far as was said."),
         (("alerts",), "/api/v1/alerts", "No alert so far."),
         (("events",), "/api/v1/events", "No event so far."),
         (("audit",), "/api/v1/audit", "No entry."),
@@ -256,6 +266,7 @@ def test_status_shows_where_each_workload_stands(stub, perpetune):
     stub.will_answer("GET", "/api/v1/releases", page(canary, RELEASE))
     stub.will_answer("GET", "/api/v1/workloads/w/cycles", page(CYCLE))
     stub.will_answer("GET", "/api/v1/alerts", page())
+    stub.will_answer("GET", "/api/v1/retirements", {"data": []})
     code, out, _ = perpetune("status", "--json")
     assert code == 0
     assert json.loads(out)["workloads"] == [
@@ -267,7 +278,36 @@ def test_status_shows_where_each_workload_stands(stub, perpetune):
             "alerts": 0,
         }
     ]
-    assert "ft:b at 25%" in perpetune("status")[1]
+    told = perpetune("status")[1]
+    assert "ft:b at 25%" in told
+    assert "Models that end" not in told
+
+
+def test_status_shows_what_ends_within_90_days(stub, perpetune):
+    stub.will_answer("GET", "/readyz", {"status": "ready", "missing": []})
+    stub.will_answer("GET", "/api/v1/workloads", page())
+    stub.will_answer("GET", "/api/v1/retirements", {"data": [RETIREMENT]})
+    out = perpetune("status")[1]
+    assert stub.asked[-1][1] == "/api/v1/retirements?within_days=90"
+    assert "Models that end within 90 days" in out
+    assert all(part in out for part in ("ft:gpt-4o-mini:acme::abc", "2027-01-14", "extractor"))
+    assert json.loads(perpetune("status", "--json")[1])["retirements"] == [RETIREMENT]
+
+
+def test_ends_of_models_are_set_listed_and_removed(stub, perpetune):
+    model = RETIREMENT["model"]
+    path = "/api/v1/retirements/ft%3Agpt-4o-mini%3Aacme%3A%3Aabc"
+    stub.will_answer("PUT", path, RETIREMENT)
+    stub.will_answer("GET", "/api/v1/retirements", {"data": [RETIREMENT]})
+    stub.will_answer("DELETE", path, {"object": "retirement", "model": model, "deleted": True})
+    code, out, _ = perpetune("retirements", "set", model, "2027-01-14")
+    assert code == 0
+    assert stub.asked[-1][:3] == ("PUT", path, {"shutdown_date": "2027-01-14"})
+    assert "2027-01-14" in out
+    assert "extractor" in perpetune("retirements", "list")[1]
+    assert json.loads(perpetune("retirements", "list", "--json")[1]) == [RETIREMENT]
+    assert perpetune("retirements", "remove", model)[1] == f"{model} does not end any more\n"
+    assert perpetune("retirements", "set", model, "soon")[0] == 2
 
 
 @pytest.mark.parametrize(
