@@ -21,11 +21,13 @@ class Example:
         line: Its line in the file, from 1.
         messages: A chat that ends with the expected answer of the assistant.
         functions: The assistant may call.
+        recorded: What the row says of an outside model's answer, as it stands there.
     """
 
     line: int
     messages: list[dict[str, Any]]
     functions: Sequence[Mapping[str, Any]] = ()
+    recorded: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,10 @@ def read_examples(chunks: Iterable[bytes]) -> Iterator[Example]:
     try:
         for line in read_lines(chunks):
             row = parse_object(line)
-            yield Example(line.number, _messages(row, line.number), functions_of(row))
+            messages = _messages(row, line.number)
+            yield Example(line.number, messages, functions_of(row), row.get("recorded"))
     except Invalid as error:
-        raise _refused(error.message) from error
+        raise refused(error.message) from error
 
 
 def check_examples(
@@ -115,15 +118,15 @@ def _checked_layout(base: BaseModel, example: Example) -> Layout:
     try:
         layout = lay_out(base, example)
     except Invalid as error:
-        raise _refused(f"Line {example.line}: {error.message}") from error
+        raise refused(f"Line {example.line}: {error.message}") from error
     length = len(layout.prompt) + len(layout.target)
     if length > base.context_tokens:
-        raise _refused(
+        raise refused(
             f"Line {example.line}: {length} tokens, but {base.name} reads at most "
             f"{base.context_tokens}; shorten the row."
         )
     if not layout.expected.strip():
-        raise _refused(
+        raise refused(
             f"Line {example.line}: the last assistant message is empty; write the expected answer."
         )
     return layout
@@ -132,12 +135,12 @@ def _checked_layout(base: BaseModel, example: Example) -> Layout:
 def _messages(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
-        raise _refused(
+        raise refused(
             f'Line {number}: no chat; write {{"messages": [{{"role": ..., "content": ...}}]}}.'
         )
     last = _last_answer(messages)
     if last < 1:
-        raise _refused(
+        raise refused(
             f"Line {number}: no question with an answer; end the messages with one of role "
             "'assistant', which is the expected answer."
         )
@@ -155,5 +158,6 @@ def _last_answer(messages: Sequence[dict[str, Any]]) -> int:
     )
 
 
-def _refused(message: str) -> Invalid:
+def refused(message: str) -> Invalid:
+    """The error for rows that cannot be evaluated."""
     return Invalid(message, code="invalid_evaluation_file", param="file_id")

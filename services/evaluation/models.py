@@ -1,4 +1,4 @@
-"""Tables of evaluation as the code sees them; constraints are in migration 0006."""
+"""Tables of evaluation as the code sees them; constraints are in migrations 0006 and 0027."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class EvaluationRow(SQLModel, table=True):
     model: str
     baseline: str | None = None
     base: str | None = None
+    recorded: bool = False
     workload_id: str | None = None
     cycle_id: str | None = None
     file_id: str | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from services.evaluation.models import CaseRow, EvaluationRow
+from services.evaluation.models import CaseRow, EvaluationRow, Side
 from shared.db import UnitOfWork
 from shared.errors import Missing
 from shared.ids import Digest
@@ -102,18 +102,26 @@ def list_evaluations(
     return uow.session.exec(query.order_by(col(EvaluationRow.seq).desc()).limit(limit + 1)).all()
 
 
-def list_unanswered(uow: UnitOfWork, evaluation_id: str, limit: int) -> Sequence[CaseRow]:
-    """The next cases without an answer, both sides of a row together."""
+def list_unanswered(
+    uow: UnitOfWork, evaluation_id: str, sides: Iterable[Side], limit: int
+) -> Sequence[CaseRow]:
+    """The next cases of *sides* without an answer, both sides of a row together."""
     query = select(CaseRow).where(
-        CaseRow.evaluation_id == evaluation_id, col(CaseRow.latency_ms).is_(None)
+        CaseRow.evaluation_id == evaluation_id,
+        col(CaseRow.side).in_(sides),
+        col(CaseRow.latency_ms).is_(None),
     )
     return uow.session.exec(query.order_by(col(CaseRow.line), CaseRow.side).limit(limit)).all()
 
 
-def list_unscored(uow: UnitOfWork, evaluation_id: str, limit: int) -> Sequence[CaseRow]:
+def list_unscored(
+    uow: UnitOfWork, evaluation_id: str, sides: Iterable[Side], limit: int
+) -> Sequence[CaseRow]:
     """The next cases of which the expected answer's likelihood is unknown, side by side."""
     query = select(CaseRow).where(
-        CaseRow.evaluation_id == evaluation_id, col(CaseRow.nll).is_(None)
+        CaseRow.evaluation_id == evaluation_id,
+        col(CaseRow.side).in_(sides),
+        col(CaseRow.nll).is_(None),
     )
     return uow.session.exec(query.order_by(CaseRow.side, col(CaseRow.line)).limit(limit)).all()
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Name = Annotated[str, Len(1, 256)]
 
 
 class CreateEvaluation(BaseModel):
-    """Without `baseline` a tuned model is compared with its base."""
+    """
+    Without `baseline` a tuned model is compared with its base.
+
+    With `recorded` it is compared with answers of an outside model that the rows carry as
+    `recorded: {model, answer, error?, latency_ms?, input_tokens?, output_tokens?}`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,6 +24,13 @@ class CreateEvaluation(BaseModel):
     baseline: Name | None = None
     file_id: Name
     workload: Name | None = None
+    recorded: bool = False
+
+    @model_validator(mode="after")
+    def _has_one_baseline(self) -> Self:
+        if self.recorded and self.baseline is not None:
+            raise ValueError("recorded answers are the baseline; leave out 'baseline'")
+        return self
 
 
 class Estimate(BaseModel):
@@ -38,18 +50,21 @@ class Latency(BaseModel):
 
 
 class SideMetrics(BaseModel):
-    """What one side's answers add up to."""
+    """
+    What one side's answers add up to. Of recorded answers there is no perplexity; latency and
+    tokens are null unless they were recorded.
+    """
 
     cases: int
     exact_match: Estimate
     json_cases: int
     field_accuracy: Estimate | None
     fields: dict[str, Estimate]
-    target_perplexity: Estimate
-    general_perplexity: Estimate
-    latency: Latency
-    input_tokens: int
-    output_tokens: int
+    target_perplexity: Estimate | None
+    general_perplexity: Estimate | None
+    latency: Latency | None
+    input_tokens: int | None
+    output_tokens: int | None
     cut_answers: int
     failed_answers: int
 
@@ -80,6 +95,7 @@ class EvaluationObject(BaseModel):
     object: Literal["evaluation"] = "evaluation"
     model: str
     baseline: str | None
+    recorded: bool
     workload_id: str | None
     cycle_id: str | None
     file_id: str | None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean, quantiles
 
 from shared.statistics.intervals import (
@@ -22,7 +23,8 @@ _SEED = 20_260
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """
-    One case as one side answered it.
+    One case as one side answered it. Of a recorded answer the likelihood is unknown, and what was
+    not recorded with it; such a number is None.
 
     Attributes:
         exact: The answer is the expected one.
@@ -38,11 +40,11 @@ class CaseResult:
 
     exact: bool
     fields: dict[str, bool] | None
-    nll: float
+    nll: float | None
     target_tokens: int
-    latency_ms: float
-    input_tokens: int
-    output_tokens: int
+    latency_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
     is_cut: bool = False
     error: str | None = None
 
@@ -81,8 +83,11 @@ class SideMetrics:
         json_cases: Cases in which a JSON object is expected.
         field_accuracy: Share of all expected fields with the right value; None without JSON cases.
         fields: The same for each field.
-        target_perplexity: Of the expected answers, per token.
-        general_perplexity: Of the general text, per token.
+        target_perplexity: Of the expected answers, per token; None where a likelihood is unknown.
+        general_perplexity: Of the general text, per token; None without a model that read it.
+        latency: Of the answers it is known of; None when there is none.
+        input_tokens: Of all cases; None unless it is known of every answer.
+        output_tokens: Likewise.
         cut_answers: Answers that reached the longest length.
         failed_answers: Cases the model refused to answer.
     """
@@ -92,22 +97,22 @@ class SideMetrics:
     json_cases: int
     field_accuracy: Estimate | None
     fields: dict[str, Estimate]
-    target_perplexity: Estimate
-    general_perplexity: Estimate
-    latency: Latency
-    input_tokens: int
-    output_tokens: int
+    target_perplexity: Estimate | None
+    general_perplexity: Estimate | None
+    latency: Latency | None
+    input_tokens: int | None
+    output_tokens: int | None
     cut_answers: int
     failed_answers: int
 
 
-def measure(results: Sequence[CaseResult], general: TextScore) -> SideMetrics:
+def measure(results: Sequence[CaseResult], general: TextScore | None) -> SideMetrics:
     """
     All metrics of one side.
 
     Args:
         results: At least one case.
-        general: Likelihood of the general text under this side's model.
+        general: Likelihood of the general text under this side's model; None without a model.
 
     Raises:
         Invalid: There is no case.
@@ -118,13 +123,11 @@ def measure(results: Sequence[CaseResult], general: TextScore) -> SideMetrics:
         json_cases=sum(result.fields is not None for result in results),
         field_accuracy=_field_accuracy(results),
         fields=_fields(results),
-        target_perplexity=_perplexity(
-            [result.nll for result in results], [result.target_tokens for result in results]
-        ),
-        general_perplexity=_perplexity(general.nll, general.tokens),
-        latency=_latency([result.latency_ms for result in results]),
-        input_tokens=sum(result.input_tokens for result in results),
-        output_tokens=sum(result.output_tokens for result in results),
+        target_perplexity=_target_perplexity(results),
+        general_perplexity=None if general is None else _perplexity(general.nll, general.tokens),
+        latency=_latency([case.latency_ms for case in results if case.latency_ms is not None]),
+        input_tokens=_total(results, attrgetter("input_tokens")),
+        output_tokens=_total(results, attrgetter("output_tokens")),
         cut_answers=sum(result.is_cut for result in results),
         failed_answers=sum(result.error is not None for result in results),
     )
@@ -181,15 +184,31 @@ def _field_accuracy(results: Sequence[CaseResult]) -> Estimate | None:
     )
 
 
+def _target_perplexity(results: Sequence[CaseResult]) -> Estimate | None:
+    nll = [result.nll for result in results if result.nll is not None]
+    if len(nll) < len(results):
+        return None
+    return _perplexity(nll, [result.target_tokens for result in results])
+
+
 def _perplexity(nll: Sequence[float], tokens: Sequence[int]) -> Estimate:
     return _estimate(bootstrap_perplexity(nll, tokens, seed=_SEED))
 
 
-def _latency(milliseconds: Sequence[float]) -> Latency:
+def _latency(milliseconds: Sequence[float]) -> Latency | None:
+    if not milliseconds:
+        return None
     if len(milliseconds) == 1:
         return Latency(milliseconds[0], milliseconds[0], milliseconds[0])
     cuts = quantiles(milliseconds, n=20, method="inclusive")
     return Latency(mean_ms=fmean(milliseconds), p50_ms=cuts[9], p95_ms=cuts[18])
+
+
+def _total(results: Sequence[CaseResult], tokens: Callable[[CaseResult], int | None]) -> int | None:
+    # Part of a sum says nothing beside the other side's.
+    if any(tokens(result) is None for result in results if result.error is None):
+        return None
+    return sum(tokens(result) or 0 for result in results)
 
 
 def _estimate(interval: Interval) -> Estimate:

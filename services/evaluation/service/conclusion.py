@@ -27,7 +27,9 @@ def conclude(uow: UnitOfWork, row: EvaluationRow) -> None:
     baseline = _results(repository.list_side(uow, row.id, "baseline"))
     general = {name: _text_score(found) for name, found in row.general.items()}
     ours = measure(candidate, general[row.model])
-    theirs = measure(baseline, general[str(row.baseline)]) if baseline else None
+    # Its name may be that of a model here; what was recorded is another's.
+    read = None if row.recorded else general.get(str(row.baseline))
+    theirs = measure(baseline, read) if baseline else None
     difference = exact_difference(candidate, baseline) if baseline else None
     ratio = perplexity_ratio(general[row.model], general[str(row.base)])
     row.metrics = {
@@ -77,6 +79,7 @@ def _facts(row: EvaluationRow) -> dict[str, Any]:
     return {
         "model": row.model,
         "baseline": row.baseline,
+        "recorded": row.recorded,
         "digest": row.digest,
         "cases": row.cases,
         "verdict": row.verdict,
@@ -98,11 +101,11 @@ def _results(cases: Sequence[CaseRow]) -> list[CaseResult]:
         CaseResult(
             exact=bool(case.exact),
             fields=case.fields,
-            nll=case.nll or 0.0,
+            nll=case.nll,
             target_tokens=case.target_tokens or 0,
-            latency_ms=case.latency_ms or 0.0,
-            input_tokens=case.input_tokens or 0,
-            output_tokens=case.output_tokens or 0,
+            latency_ms=case.latency_ms,
+            input_tokens=case.input_tokens,
+            output_tokens=case.output_tokens,
             is_cut=case.is_cut,
             error=case.error,
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from services.evaluation import repository
 from services.evaluation.examples import check_examples, read_examples
-from services.evaluation.models import CaseRow, EvaluationRow
+from services.evaluation.models import EvaluationRow
+from services.evaluation.recorded import read_recorded
+from services.evaluation.service.cases import open_cases, recorded_cases
 from services.evaluation.service.subjects import load_subjects
 from shared.blobs import BlobStore
 from shared.contracts.evaluation import ContinueEvaluation, EvaluationCompleted
@@ -27,6 +30,7 @@ class Order:
         workload: Id, name or alias; its policy has the gate's rules.
         digest: Blob of the held-out rows.
         file_id: Where the blob came from, if a file was named.
+        recorded: The baseline's answers are in the rows, of a model that is not here.
     """
 
     model: str
@@ -35,10 +39,17 @@ class Order:
     digest: Digest
     file_id: str | None = None
     cycle_id: str | None = None
+    recorded: bool = False
 
 
 def order_from_file(
-    uow: UnitOfWork, *, model: str, baseline: str | None, workload: str | None, file_id: str
+    uow: UnitOfWork,
+    *,
+    model: str,
+    baseline: str | None,
+    workload: str | None,
+    file_id: str,
+    recorded: bool,
 ) -> Order:
     """
     An order for the rows of an uploaded file.
@@ -56,7 +67,7 @@ def order_from_file(
             code="invalid_purpose",
             param="file_id",
         )
-    return Order(model, baseline, workload, file.digest, file_id)
+    return Order(model, baseline, workload, file.digest, file_id, recorded=recorded)
 
 
 def start_evaluation(
@@ -69,7 +80,7 @@ def start_evaluation(
         Missing: There is no such model, workload or blob.
         Invalid: The models do not fit together, or the rows are no cases.
     """
-    subjects = load_subjects(uow, order.model, order.baseline)
+    subjects = load_subjects(uow, order.model, order.baseline, recorded=order.recorded)
     workload = load_workload(uow.session, order.workload) if order.workload else None
     examples = read_examples(blobs.stream(uow.project, order.digest))
     layouts = check_examples(subjects.base, examples, max_cases=max_cases)
@@ -78,32 +89,14 @@ def start_evaluation(
     row.baseline = subjects.baseline.name if subjects.baseline else None
     row.base = subjects.base.name
     row.cases = len(layouts)
-    cases = [
-        CaseRow(
-            evaluation_id=row.id,
-            line=example.line,
-            side=side,
-            project=uow.project,
-            expected=layout.expected,
-            input_tokens=len(layout.prompt),
-            target_tokens=len(layout.target),
-        )
-        for example, layout in layouts
-        for side in subjects.sides
-    ]
+    cases = open_cases(row, layouts, subjects.sides)
+    if order.recorded:
+        answers = read_recorded([example for example, _ in layouts])
+        row.baseline = answers[0].model
+        cases += recorded_cases(row, layouts, answers)
     repository.add_evaluation(uow, row, cases)
     uow.emit(ContinueEvaluation(evaluation_id=row.id, position=0))
-    uow.audit(
-        "evaluation.started",
-        row.id,
-        facts={
-            "model": row.model,
-            "baseline": row.baseline,
-            "digest": row.digest,
-            "cases": row.cases,
-            "cycle_id": row.cycle_id,
-        },
-    )
+    uow.audit("evaluation.started", row.id, facts=_facts(row))
     return row
 
 
@@ -131,11 +124,23 @@ def _new_row(uow: UnitOfWork, order: Order, *, state: str) -> EvaluationRow:
         project=uow.project,
         model=order.model,
         baseline=order.baseline,
+        recorded=order.recorded,
         cycle_id=order.cycle_id,
         file_id=order.file_id,
         digest=order.digest,
         state=state,
     )
+
+
+def _facts(row: EvaluationRow) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "baseline": row.baseline,
+        "recorded": row.recorded,
+        "digest": row.digest,
+        "cases": row.cases,
+        "cycle_id": row.cycle_id,
+    }
 
 
 def _set_failed(uow: UnitOfWork, row: EvaluationRow, error: PerpetuneError) -> None:

@@ -55,13 +55,13 @@ def plan_step(
     Raises:
         Missing: A model was deleted meanwhile.
     """
-    subjects = load_subjects(uow, row.model, row.baseline)
+    subjects = load_subjects(uow, row.model, row.baseline, recorded=row.recorded)
     suite = Suite(uow.project, Digest(row.digest), subjects)
     size = max(1, settings.cases_per_step >> starts)
-    if unanswered := repository.list_unanswered(uow, row.id, size):
+    if unanswered := repository.list_unanswered(uow, row.id, subjects.sides, size):
         return AnswerCases(suite, unanswered, max(1, settings.answers_at_once >> starts))
     tokens = settings.score_tokens_per_step >> starts
-    if unscored := repository.list_unscored(uow, row.id, _SCORED_AT_MOST):
+    if unscored := repository.list_unscored(uow, row.id, subjects.sides, _SCORED_AT_MOST):
         return ScoreCases(suite, unscored, tokens)
     for name, model in subjects.readers_of_general_text.items():
         unread = paragraphs(subjects.base)[len(row.general.get(name, {"nll": ()})["nll"]) :]

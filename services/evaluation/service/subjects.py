@@ -14,7 +14,7 @@ from shared.rendering.bases import BaseModel, find_base
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """The models of both sides, and the base they share."""
+    """The models of both sides, and the base they share; recorded answers need no model."""
 
     base: BaseModel
     candidate: KnownModel
@@ -34,19 +34,22 @@ class Subjects:
         return {model.name: model for model in models}
 
 
-def load_subjects(uow: UnitOfWork, model: str, baseline: str | None) -> Subjects:
+def load_subjects(uow: UnitOfWork, model: str, baseline: str | None, *, recorded: bool) -> Subjects:
     """
     The models with these names. A tuned model is compared with its base unless told otherwise.
+
+    Args:
+        uow: Sees the models of the project.
+        model: The candidate.
+        baseline: The other one, or None.
+        recorded: The baseline's answers are recorded, so no model of that name is looked for.
 
     Raises:
         Missing: There is no such model, or its base is not installed.
         Invalid: The two are the same, or have different bases.
     """
     candidate = _load_model(uow, model, "model")
-    other = baseline or (candidate.base if candidate.name != candidate.base else None)
-    compared = _load_model(uow, other, "baseline") if other else None
-    if compared is not None:
-        _check_pair(candidate, compared)
+    compared = None if recorded else _load_compared(uow, candidate, baseline)
     base = find_base(candidate.base)
     if base is None:
         raise Missing(
@@ -55,6 +58,17 @@ def load_subjects(uow: UnitOfWork, model: str, baseline: str | None) -> Subjects
             param="model",
         )
     return Subjects(base, candidate, compared)
+
+
+def _load_compared(
+    uow: UnitOfWork, candidate: KnownModel, baseline: str | None
+) -> KnownModel | None:
+    other = baseline or (candidate.base if candidate.name != candidate.base else None)
+    if other is None:
+        return None
+    compared = _load_model(uow, other, "baseline")
+    _check_pair(candidate, compared)
+    return compared
 
 
 def _load_model(uow: UnitOfWork, name: str, param: str) -> KnownModel:

@@ -58,6 +58,22 @@ def test_text_cases_have_no_field_accuracy_and_refused_ones_are_counted():
     assert (found.failed_answers, found.latency.p95_ms) == (1, 100.0)
 
 
+def test_of_recorded_answers_there_is_no_more_than_was_recorded():
+    bare = replace(RIGHT, nll=None, latency_ms=None, input_tokens=None, output_tokens=None)
+    found = measure([bare, bare], None)
+    assert found.exact_match.estimate == 1.0
+    assert (found.target_perplexity, found.general_perplexity, found.latency) == (None, None, None)
+    assert (found.input_tokens, found.output_tokens) == (None, None)
+
+
+def test_latency_is_of_those_it_is_known_of_and_sums_are_whole_or_not_at_all():
+    bare = replace(RIGHT, latency_ms=None, output_tokens=None)
+    failed = replace(bare, exact=False, input_tokens=None, error="timeout")
+    found = measure([RIGHT, bare, failed], GENERAL)
+    assert found.latency.mean_ms == 100.0
+    assert (found.input_tokens, found.output_tokens) == (60, None)
+
+
 def test_the_same_cases_give_the_same_numbers():
     assert measure([RIGHT, HALF, RIGHT], GENERAL) == measure([RIGHT, HALF, RIGHT], GENERAL)
 

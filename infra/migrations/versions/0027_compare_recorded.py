@@ -1,0 +1,12 @@
+"""Evaluations compare a model with recorded answers of another one."""
+
+from alembic import op
+
+revision = "0027"
+down_revision = "0022"
+
+
+def upgrade() -> None:
+    op.execute("""
+        ALTER TABLE evaluation.evaluations ADD COLUMN recorded boolean NOT NULL DEFAULT false;
+    """)

@@ -1,0 +1,76 @@
+"""Answers of an outside model, as the rows of a file carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from annotated_types import Ge, Le, Len
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from services.evaluation.examples import Example, refused
+
+_FORM = '{"model": ..., "answer": ...}'
+_MOST = (1 << 31) - 1
+"""Largest number of tokens the database holds."""
+
+Tokens = Annotated[int, Ge(0), Le(_MOST)]
+Milliseconds = Annotated[float, Ge(0), Field(allow_inf_nan=False)]
+
+
+class RecordedAnswer(BaseModel):
+    """
+    What the outside model once said to a row.
+
+    Attributes:
+        answer: Its words; None where it failed, and then *error* says how.
+        latency_ms: From request to whole answer, if it was measured.
+        input_tokens: As the outside model counted them, if it did.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    model: Annotated[str, Len(1, 256)]
+    answer: str | None
+    error: Annotated[str, Len(1, 1000)] | None = None
+    latency_ms: Milliseconds | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+
+    @model_validator(mode="after")
+    def _has_an_answer_or_an_error(self) -> Self:
+        if (self.answer is None) == (self.error is None):
+            raise ValueError("give either an answer, or null and an error")
+        return self
+
+
+def read_recorded(examples: Sequence[Example]) -> list[RecordedAnswer]:
+    """
+    The recorded answers of all examples, in their order.
+
+    Raises:
+        Invalid: A row has none, or a broken one, or that of another model than the first; the
+            message names its line and says what to do.
+    """
+    answers = [_read(example) for example in examples]
+    for example, answer in zip(examples, answers, strict=True):
+        if answer.model != answers[0].model:
+            raise refused(
+                f"Line {example.line}: an answer of '{answer.model}', but the first row has one of "
+                f"'{answers[0].model}'; write one file for each model."
+            )
+    return answers
+
+
+def _read(example: Example) -> RecordedAnswer:
+    if example.recorded is None:
+        raise refused(f'Line {example.line}: no recorded answer; write "recorded": {_FORM}.')
+    try:
+        return RecordedAnswer.model_validate(example.recorded)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["recorded", *map(str, first["loc"])])
+        raise refused(
+            f"Line {example.line}: '{where}' is wrong ({first['msg']}); "
+            f'write "recorded": {_FORM}.'
+        ) from error
