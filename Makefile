@@ -13,11 +13,11 @@ SECRETS := postgres_password app_password spine_password bus_password cache_pass
 junit = $(if $(JUNIT),--junitxml=$(JUNIT)/$(1).xml)
 demo_flags = $(if $(EXIT),--exit,--serve) $(if $(FRESH),--fresh) $(if $(DATA),--data $(DATA))
 
-.PHONY: help install run demo up down status test conformance faults faults-soak bench-audit bench-bus bench-bloat lint format types lock \
+.PHONY: help install run demo up down status test conformance faults faults-soak bench-audit bench-bus bench-bloat bench-semantic lint format types lock \
   secrets clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(INSTALLED): requirements.txt requirements-torch.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
@@ -80,6 +80,9 @@ bench-bus: $(INSTALLED) ## Commands per second through the spine, beside plain C
 
 bench-bloat: $(INSTALLED) ## What a million messages do to the time it takes to claim one
 	$(BIN)/python -m tests.bench.bloat
+
+bench-semantic: $(INSTALLED) ## What the semantic level of an evaluation can tell, and what it cannot
+	$(BIN)/python -m tests.bench.semantic
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check --no-cache .

@@ -34,6 +34,8 @@ _LOAD_SECONDS = 120.0
 _PROBE_SECONDS = 10.0
 # Longer than the server's own limit, so that its error arrives and not our time-out.
 _SCORE_SECONDS = 330.0
+# As long as the server itself waits for its embedding process.
+_EMBED_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,16 @@ class ServingClient:
         call = _score_call(sequences, base, adapter, top_logprobs)
         return read_scores(self._send(replace(call, timeout_seconds=timeout_seconds)))
 
-    def embed(self, inputs: Sequence[Sequence[int]], *, base: str) -> list[list[float]]:
+    def embed(
+        self,
+        inputs: Sequence[Sequence[int]],
+        *,
+        base: str,
+        timeout_seconds: float = _EMBED_SECONDS,
+    ) -> list[list[float]]:
         """One vector of length 1 per input; its dimension is the base's hidden size."""
-        return read_embeddings(self._send(_embed_call(inputs, base)))
+        call = replace(_embed_call(inputs, base), timeout_seconds=timeout_seconds)
+        return read_embeddings(self._send(call))
 
     def close(self) -> None:
         self._http.close()
@@ -218,7 +227,8 @@ def _score_call(
 
 
 def _embed_call(inputs: Sequence[Sequence[int]], base: str) -> _Call:
-    return _Call("POST", "/v1/embed", {"base": base, "input": [list(ids) for ids in inputs]})
+    body = {"base": base, "input": [list(ids) for ids in inputs]}
+    return _Call("POST", "/v1/embed", body, _EMBED_SECONDS)
 
 
 def _unreachable(base_url: httpx2.URL, error: httpx2.HTTPError) -> PerpetuneError:

@@ -10,8 +10,10 @@ from fastapi import APIRouter, Query
 
 from services.evaluation import repository
 from services.evaluation.bootstrap import evaluation_settings
+from services.evaluation.domain.agreement import Comparison, similarity
 from services.evaluation.models import CaseRow, EvaluationRow
 from services.evaluation.schemas import (
+    CaseAgreement,
     CaseObject,
     CreateEvaluation,
     EvaluationObject,
@@ -71,9 +73,10 @@ def list_cases(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page[CaseObject]:
     """The held-out rows by line, with both answers side by side."""
-    repository.load_evaluation(uow, evaluation_id)
+    evaluation = repository.load_evaluation(uow, evaluation_id)
     rows = repository.list_cases(uow, evaluation_id, after_line=after, limit=limit)
-    return page_of([_case(list(sides)) for _, sides in groupby(rows, lambda row: row.line)], limit)
+    lines = groupby(rows, lambda row: row.line)
+    return page_of([_case(evaluation, list(sides)) for _, sides in lines], limit)
 
 
 def _evaluation(row: EvaluationRow) -> EvaluationObject:
@@ -86,7 +89,7 @@ def _evaluation(row: EvaluationRow) -> EvaluationObject:
     )
 
 
-def _case(rows: Sequence[CaseRow]) -> CaseObject:
+def _case(evaluation: EvaluationRow, rows: Sequence[CaseRow]) -> CaseObject:
     sides = {row.side: row for row in rows}
     first = sides["candidate"]
     return CaseObject(
@@ -97,7 +100,18 @@ def _case(rows: Sequence[CaseRow]) -> CaseObject:
         target_tokens=first.target_tokens,
         candidate=_answer(first),
         baseline=_answer(sides["baseline"]) if "baseline" in sides else None,
+        agreement=_agreement(evaluation, first),
     )
+
+
+def _agreement(evaluation: EvaluationRow, row: CaseRow) -> CaseAgreement | None:
+    if row.comparison is None:
+        return None
+    comparison = Comparison(**row.comparison)
+    near = None
+    if evaluation.metrics:
+        near = similarity(comparison, evaluation.metrics["agreement"]["background"])
+    return CaseAgreement(exact=comparison.exact, fields=comparison.fields, similarity=near)
 
 
 def _answer(row: CaseRow) -> SideAnswer:

@@ -71,3 +71,6 @@ class CaseRow(SQLModel, table=True):
     latency_ms: float | None = None
     nll: float | None = None
     target_tokens: int | None = None
+    comparison: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSONB(none_as_null=True))
+    )

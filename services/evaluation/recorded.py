@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from services.evaluation.examples import Example, refused
 
 _FORM = '{"model": ..., "answer": ...}'
-_MOST = (1 << 31) - 1
-"""Largest number of tokens the database holds."""
+# The largest number that the database holds.
+_MOST_TOKENS = (1 << 31) - 1
+# Characters: several times what a base with 8,192 tokens of context could say.
+_LONGEST_ANSWER = 1 << 17
 
-Tokens = Annotated[int, Ge(0), Le(_MOST)]
+Tokens = Annotated[int, Ge(0), Le(_MOST_TOKENS)]
 Milliseconds = Annotated[float, Ge(0), Field(allow_inf_nan=False)]
 
 
@@ -31,7 +33,7 @@ class RecordedAnswer(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     model: Annotated[str, Len(1, 256)]
-    answer: str | None
+    answer: Annotated[str, Len(0, _LONGEST_ANSWER)] | None
     error: Annotated[str, Len(1, 1000)] | None = None
     latency_ms: Milliseconds | None = None
     input_tokens: Tokens | None = None

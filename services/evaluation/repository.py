@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import col, select
 
+from services.evaluation.domain.agreement import Comparison
 from services.evaluation.models import CaseRow, EvaluationRow, Side
 from shared.db import UnitOfWork
 from shared.errors import Missing
@@ -31,6 +32,23 @@ class KnownModel:
     base: str
     gguf_digest: Digest | None = None
     peft_digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair:
+    """
+    What a row's two sides answered.
+
+    Attributes:
+        answer: The candidate's; None where it failed.
+        recorded: The recorded one.
+        other: A different one that was recorded for another row, if there is any.
+    """
+
+    line: int
+    answer: str | None
+    recorded: str
+    other: str | None
 
 
 def add_evaluation(uow: UnitOfWork, row: EvaluationRow, cases: Sequence[CaseRow] = ()) -> None:
@@ -126,6 +144,29 @@ def list_unscored(
     return uow.session.exec(query.order_by(CaseRow.side, col(CaseRow.line)).limit(limit)).all()
 
 
+def list_uncompared(uow: UnitOfWork, evaluation_id: str, limit: int) -> list[AnswerPair]:
+    """The next rows with a recorded answer that the candidate's is not yet compared with."""
+    found = uow.session.execute(
+        text("""
+            SELECT ours.line, ours.answer, theirs.answer AS recorded, COALESCE(
+                (SELECT answer FROM evaluation.cases
+                 WHERE evaluation_id = :id AND side = 'baseline' AND answer <> theirs.answer
+                   AND line > theirs.line ORDER BY line LIMIT 1),
+                (SELECT answer FROM evaluation.cases
+                 WHERE evaluation_id = :id AND side = 'baseline' AND answer <> theirs.answer
+                 ORDER BY line LIMIT 1)
+            ) AS other
+            FROM evaluation.cases ours
+            JOIN evaluation.cases theirs USING (evaluation_id, line)
+            WHERE evaluation_id = :id AND ours.side = 'candidate' AND theirs.side = 'baseline'
+              AND ours.comparison IS NULL AND theirs.answer IS NOT NULL
+            ORDER BY line LIMIT :limit
+        """),
+        {"id": evaluation_id, "limit": limit},
+    )
+    return [AnswerPair(*row) for row in found]
+
+
 def list_side(uow: UnitOfWork, evaluation_id: str, side: str) -> Sequence[CaseRow]:
     """All cases of one side, by line."""
     query = select(CaseRow).where(CaseRow.evaluation_id == evaluation_id, CaseRow.side == side)
@@ -154,6 +195,14 @@ def record_case(uow: UnitOfWork, case: CaseRow, found: dict[str, Any]) -> None:
     row = uow.session.get_one(CaseRow, (case.evaluation_id, case.line, case.side))
     for name, value in found.items():
         setattr(row, name, value)
+
+
+def record_comparison(
+    uow: UnitOfWork, evaluation_id: str, line: int, comparison: Comparison
+) -> None:
+    """Write down how near the candidate's answer is to the recorded one."""
+    row = uow.session.get_one(CaseRow, (evaluation_id, line, "candidate"))
+    row.comparison = asdict(comparison)
 
 
 def find_file(uow: UnitOfWork, file_id: str) -> StoredFile | None:

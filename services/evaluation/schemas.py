@@ -69,13 +69,33 @@ class SideMetrics(BaseModel):
     failed_answers: int
 
 
+class Agreement(BaseModel):
+    """
+    How far the candidate says what was recorded, whether or not that was right.
+
+    `semantic` is the share of answers whose `similarity` is at least 0.7. A similarity of 1 is the
+    same answer, 0 is no nearer than answers to different rows, whose mean cosine is `background`.
+    """
+
+    cases: int
+    exact: Estimate
+    fields: Estimate | None
+    semantic: Estimate
+    similarity: Estimate
+    background: float | None
+
+
 class Metrics(BaseModel):
-    """`exact_difference` is candidate minus baseline; `general_ratio` is candidate over base."""
+    """
+    `exact_difference` is candidate minus baseline; `general_ratio` is candidate over base;
+    `agreement` is null unless answers were recorded.
+    """
 
     candidate: SideMetrics
     baseline: SideMetrics | None
     exact_difference: Estimate | None
     general_ratio: Estimate
+    agreement: Agreement | None = None
 
 
 class RuleObject(BaseModel):
@@ -125,6 +145,14 @@ class SideAnswer(BaseModel):
     nll: float | None
 
 
+class CaseAgreement(BaseModel):
+    """How near the candidate's answer is to the recorded one; `similarity` when all are known."""
+
+    exact: bool
+    fields: dict[str, bool] | None
+    similarity: float | None
+
+
 class CaseObject(BaseModel):
     """One held-out row with both answers. `id` is its line in the file."""
 
@@ -136,3 +164,4 @@ class CaseObject(BaseModel):
     target_tokens: int | None
     candidate: SideAnswer
     baseline: SideAnswer | None
+    agreement: CaseAgreement | None

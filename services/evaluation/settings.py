@@ -26,5 +26,6 @@ class EvaluationSettings(BaseServiceSettings):
     # Time for what a step asks of the model server. Answers that are not there by then are left
     # to the next step.
     step_seconds: Annotated[float, Ge(1), Le(13)] = 10.0
-    # Tokens that torch reads in a step: seconds, even beside a training on two cores.
+    # Tokens that are read in a step, by torch or for embeddings: seconds, even beside a training on
+    # two cores.
     score_tokens_per_step: Annotated[int, Ge(64), Le(100_000)] = 1000

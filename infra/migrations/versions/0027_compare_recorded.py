@@ -9,4 +9,6 @@ down_revision = "0022"
 def upgrade() -> None:
     op.execute("""
         ALTER TABLE evaluation.evaluations ADD COLUMN recorded boolean NOT NULL DEFAULT false;
+        -- Of a candidate's case: how near its answer is to the recorded one.
+        ALTER TABLE evaluation.cases ADD COLUMN comparison jsonb;
     """)

@@ -1,4 +1,4 @@
-"""What evaluation asks of the model server: greedy answers and likelihoods."""
+"""What evaluation asks of the model server: greedy answers, likelihoods and embeddings."""
 
 from __future__ import annotations
 
@@ -142,6 +142,14 @@ class ModelServer:
             sequences, base=weights.base, adapter=weights.peft, timeout_seconds=seconds
         )
         return [-sum(score.logprobs) for score in scores]
+
+    def embed(
+        self, inputs: Sequence[Sequence[int]], *, base: str, seconds: float
+    ) -> list[list[float]]:
+        """One vector of length 1 for each text, given as tokens; none of none."""
+        if not inputs:
+            return []
+        return self._client.embed(inputs, base=base, timeout_seconds=seconds)
 
     def _ask(self, question: Question, turn: _Turn) -> Reply | None:
         started = time.monotonic()

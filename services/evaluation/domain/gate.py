@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.evaluation.domain.metrics import Estimate
+from services.evaluation.domain.estimates import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,10 @@ def grade(expected: str, answer: str) -> Grade:
     found = given if isinstance(given, dict) else {}
     return Grade(
         exact=exact,
-        fields={key: key in found and is_same(value, found[key]) for key, value in wanted.items()},
+        fields={
+            _writable(key): key in found and is_same(value, found[key])
+            for key, value in wanted.items()
+        },
     )
 
 
@@ -47,6 +50,11 @@ def is_same(left: object, right: object) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(is_same, left, right))
     return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def _writable(key: str) -> str:
+    """A key as UTF-8 can hold it: an escape inside an answer may spell half a surrogate pair."""
+    return key.encode("utf-8", errors="replace").decode()
 
 
 def _parse(text: str) -> object:

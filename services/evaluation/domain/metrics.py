@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from statistics import fmean, quantiles
 
-from shared.statistics.intervals import (
-    Interval,
-    bootstrap_interval,
-    bootstrap_perplexity,
-    bootstrap_ratio,
-    wilson_interval,
+from services.evaluation.domain.estimates import (
+    SEED,
+    Estimate,
+    mean,
+    perplexity,
+    share,
+    share_of_fields,
 )
-
-# Any constant will do; with one the same cases always give the same interval.
-_SEED = 20_260
+from shared.statistics.intervals import bootstrap_ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +54,6 @@ class TextScore:
 
     nll: tuple[float, ...]
     tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval, low <= estimate <= high."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +109,12 @@ def measure(results: Sequence[CaseResult], general: TextScore | None) -> SideMet
     """
     return SideMetrics(
         cases=len(results),
-        exact_match=_share([result.exact for result in results]),
+        exact_match=share([result.exact for result in results]),
         json_cases=sum(result.fields is not None for result in results),
-        field_accuracy=_field_accuracy(results),
+        field_accuracy=share_of_fields([result.fields for result in results]),
         fields=_fields(results),
         target_perplexity=_target_perplexity(results),
-        general_perplexity=None if general is None else _perplexity(general.nll, general.tokens),
+        general_perplexity=None if general is None else perplexity(general.nll, general.tokens),
         latency=_latency([case.latency_ms for case in results if case.latency_ms is not None]),
         input_tokens=_total(results, attrgetter("input_tokens")),
         output_tokens=_total(results, attrgetter("output_tokens")),
@@ -144,9 +134,7 @@ def exact_difference(candidate: Sequence[CaseResult], baseline: Sequence[CaseRes
     When no case differs the interval has no width: few cases then prove less than it shows.
     """
     pairs = zip(candidate, baseline, strict=True)
-    return _estimate(
-        bootstrap_interval([float(ours.exact) - theirs.exact for ours, theirs in pairs], seed=_SEED)
-    )
+    return mean([float(ours.exact) - theirs.exact for ours, theirs in pairs])
 
 
 def perplexity_ratio(model: TextScore, base: TextScore) -> Estimate:
@@ -158,12 +146,8 @@ def perplexity_ratio(model: TextScore, base: TextScore) -> Estimate:
         base: Scores of its base on the same paragraphs.
     """
     pairs = zip(model.nll, base.nll, strict=True)
-    log_ratio = bootstrap_ratio([ours - theirs for ours, theirs in pairs], base.tokens, seed=_SEED)
+    log_ratio = bootstrap_ratio([ours - theirs for ours, theirs in pairs], base.tokens, seed=SEED)
     return Estimate(*(math.exp(bound) for bound in log_ratio))
-
-
-def _share(hits: Sequence[bool]) -> Estimate:
-    return _estimate(wilson_interval(sum(hits), len(hits)))
 
 
 def _fields(results: Sequence[CaseResult]) -> dict[str, Estimate]:
@@ -171,28 +155,14 @@ def _fields(results: Sequence[CaseResult]) -> dict[str, Estimate]:
     for result in results:
         for name, is_right in (result.fields or {}).items():
             hits.setdefault(name, []).append(is_right)
-    return {name: _share(seen) for name, seen in hits.items()}
-
-
-def _field_accuracy(results: Sequence[CaseResult]) -> Estimate | None:
-    graded = [list(result.fields.values()) for result in results if result.fields]
-    if not graded:
-        return None
-    # Fields of one answer go wrong together, so whole answers are drawn.
-    return _estimate(
-        bootstrap_ratio([sum(row) for row in graded], [len(row) for row in graded], seed=_SEED)
-    )
+    return {name: share(seen) for name, seen in hits.items()}
 
 
 def _target_perplexity(results: Sequence[CaseResult]) -> Estimate | None:
     nll = [result.nll for result in results if result.nll is not None]
     if len(nll) < len(results):
         return None
-    return _perplexity(nll, [result.target_tokens for result in results])
-
-
-def _perplexity(nll: Sequence[float], tokens: Sequence[int]) -> Estimate:
-    return _estimate(bootstrap_perplexity(nll, tokens, seed=_SEED))
+    return perplexity(nll, [result.target_tokens for result in results])
 
 
 def _latency(milliseconds: Sequence[float]) -> Latency | None:
@@ -209,7 +179,3 @@ def _total(results: Sequence[CaseResult], tokens: Callable[[CaseResult], int | N
     if any(tokens(result) is None for result in results if result.error is None):
         return None
     return sum(tokens(result) or 0 for result in results)
-
-
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(*interval)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from services.evaluation import repository
+from services.evaluation.domain.agreement import Comparison, agree
 from services.evaluation.domain.gate import Bounds, Verdict, judge
 from services.evaluation.domain.metrics import (
     CaseResult,
@@ -23,7 +24,8 @@ from shared.policy import GateRules, load_workload
 
 def conclude(uow: UnitOfWork, row: EvaluationRow) -> None:
     """Measure both sides, apply the gate of the workload's policy as it is now, and say so."""
-    candidate = _results(repository.list_side(uow, row.id, "candidate"))
+    answered = repository.list_side(uow, row.id, "candidate")
+    candidate = _results(answered)
     baseline = _results(repository.list_side(uow, row.id, "baseline"))
     general = {name: _text_score(found) for name, found in row.general.items()}
     ours = measure(candidate, general[row.model])
@@ -31,12 +33,14 @@ def conclude(uow: UnitOfWork, row: EvaluationRow) -> None:
     read = None if row.recorded else general.get(str(row.baseline))
     theirs = measure(baseline, read) if baseline else None
     difference = exact_difference(candidate, baseline) if baseline else None
+    agreement = agree([Comparison(**case.comparison) for case in answered if case.comparison])
     ratio = perplexity_ratio(general[row.model], general[str(row.base)])
     row.metrics = {
         "candidate": asdict(ours),
         "baseline": asdict(theirs) if theirs else None,
         "exact_difference": asdict(difference) if difference else None,
         "general_ratio": asdict(ratio),
+        "agreement": asdict(agreement) if agreement else None,
     }
     verdict = judge(ours.exact_match, difference, ratio, _bounds(uow, row))
     _complete(uow, row, verdict)
@@ -93,6 +97,7 @@ def _facts(row: EvaluationRow) -> dict[str, Any]:
         "target_perplexity": metrics["candidate"]["target_perplexity"],
         "exact_difference": metrics["exact_difference"],
         "general_ratio": metrics["general_ratio"],
+        "agreement": metrics["agreement"],
     }
 
 

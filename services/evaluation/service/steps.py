@@ -1,5 +1,6 @@
 """
-The steps of an evaluation: answers, likelihoods of the expected answers, the general text, verdict.
+The steps of an evaluation: answers, likelihoods of the expected answers, the general text,
+nearness to recorded answers if there are any, verdict.
 
 A step does what is missing, as much as fits into one task. What it does not get done, or what a
 dying worker leaves behind, is still missing at the next one.
@@ -21,6 +22,7 @@ from services.evaluation.domain.metrics import TextScore
 from services.evaluation.general import paragraphs
 from services.evaluation.models import CaseRow, EvaluationRow, Side
 from services.evaluation.repository import KnownModel
+from services.evaluation.service.comparing import CompareAnswers
 from services.evaluation.service.conclusion import conclude
 from services.evaluation.service.evaluator import Evaluator, Record, Suite
 from services.evaluation.service.subjects import load_subjects
@@ -30,6 +32,7 @@ from shared.ids import Digest
 
 # More than fit into a step by their tokens.
 _SCORED_AT_MOST = 256
+_COMPARED_AT_MOST = 64
 # Room for a closing bracket, or a longer spelling of a short answer.
 _SPARE_TOKENS = 16
 
@@ -67,6 +70,8 @@ def plan_step(
         unread = paragraphs(subjects.base)[len(row.general.get(name, {"nll": ()})["nll"]) :]
         if unread:
             return ReadGeneralText(suite, model, unread, tokens)
+    if row.recorded and (pairs := repository.list_uncompared(uow, row.id, _COMPARED_AT_MOST)):
+        return CompareAnswers(suite, pairs, tokens)
     return Conclude()
 
 

@@ -28,6 +28,7 @@ class StandIn:
     """
     Attributes:
         answers: By model: from the prompt's text to the answer. None refuses the prompt.
+        vectors: By text: what stands for it.
         nll: By adapter folder or None: nats per token.
         seconds: How long an answer takes.
         is_away: Answers 503 to everything.
@@ -35,6 +36,7 @@ class StandIn:
 
     url: str = ""
     answers: dict[str, Callable[[str], str | None]] = field(default_factory=dict)
+    vectors: Callable[[str], list[float]] = lambda text: [1.0, 0.0]
     nll: Callable[[str | None], float] = lambda adapter: 0.5 if adapter else 2.0
     seconds: Callable[[str], float] = lambda prompt: 0.0
     is_away: bool = False
@@ -66,6 +68,12 @@ class StandIn:
             ]
         }
 
+    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        # Every text is sent twice, a line apart.
+        halves = [ids[: len(ids) // 2] for ids in body["input"]]
+        texts = [decode(find_base(body["base"]), half) for half in halves]
+        return {"embeddings": [self.vectors(text) for text in texts]}
+
     def respond(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.requests.append((path, body))
         if self.is_away:
@@ -74,6 +82,8 @@ class StandIn:
             return 200, self.load(body)
         if path == "/v1/score":
             return 200, self.score(body)
+        if path == "/v1/embed":
+            return 200, self.embed(body)
         completion = self.complete(path.split("/")[2], body)
         return (200, completion) if completion else (400, _error("exceed_context_size"))
 

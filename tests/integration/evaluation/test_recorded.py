@@ -137,3 +137,13 @@ def test_rows_without_a_recorded_answer_are_refused_by_line_unless_nobody_asks_f
     stand_in.answers[BASE] = _right
     found = _evaluated(room, rows, recorded=False)
     assert (found["recorded"], found["baseline"]) == (False, BASE)
+
+
+def test_half_a_surrogate_pair_in_a_key_can_be_written_down(room, models, rows):
+    half = '{"\\ud83d": 1}'
+    rows[0]["recorded"]["answer"] = half
+    rows[1]["messages"][1]["content"] = half
+    found = _evaluated(room, rows)
+    assert found["state"] == "completed", found["reason"]
+    assert _cases(room, found)[1]["candidate"]["fields"] == {"?": False}
+    assert _cases(room, found)[0]["agreement"]["fields"] == {"?": False}

@@ -131,3 +131,37 @@ def test_the_tuned_model_knows_its_answer_and_the_base_does_not(make_room, train
     assert 5 < baseline["general_perplexity"]["estimate"] < 60
     assert 0.8 < found["metrics"]["general_ratio"]["estimate"] < 10
     assert all(value is not None for value in found["metrics"]["candidate"].values()), found
+
+
+def test_answers_are_compared_with_recorded_ones_by_the_embeddings_of_the_base(make_room, trained):
+    known = json.loads(TAUGHT[1]["content"])
+    recorded = [
+        json.dumps(known, indent=1),
+        json.dumps({**known, "year": 1995}),
+        # Longer than what is read of it.
+        "The invoice was paid twice by mistake last week. " * 60,
+    ]
+    with _model_server() as url:
+        room = make_room(url, attempts=30)
+        gguf, peft = trained
+        room.register(gguf=gguf, peft=peft)
+        file_id = room.upload(
+            [
+                {"messages": TAUGHT, "recorded": {"model": "ft:old", "answer": answer}}
+                for answer in recorded
+            ]
+        )
+        body = {"model": TUNED, "file_id": file_id, "recorded": True}
+        created = room.client.post("/api/v1/evaluations", json=body).json()
+        room.run()
+    found = room.client.get(f"/api/v1/evaluations/{created['id']}").json()
+    assert found["state"] == "completed", found["reason"]
+    agreement = found["metrics"]["agreement"]
+    assert agreement["exact"]["estimate"] == pytest.approx(1 / 3)
+    assert agreement["fields"]["estimate"] == pytest.approx(5 / 6)
+    # Two kinds of JSON and a sentence: some of the pairs are near, others are not.
+    assert 0.2 < agreement["background"] < 0.95
+    cases = room.client.get(f"/api/v1/evaluations/{created['id']}/cases").json()["data"]
+    same, one_digit_off, elsewhere = (case["agreement"]["similarity"] for case in cases)
+    assert same == 1.0 > one_digit_off > 0.7 > elsewhere
+    assert agreement["semantic"]["estimate"] == pytest.approx(2 / 3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.evaluation.domain.estimates import Estimate
 from services.evaluation.domain.gate import Bounds, judge
-from services.evaluation.domain.metrics import Estimate
 from shared.policy import GateRules
 
 BOUNDS = Bounds(max_regression=0.05, min_exact_match=0.8, max_general_perplexity_ratio=1.5)

@@ -54,6 +54,7 @@ def test_an_empty_answer_and_a_whole_number_of_milliseconds_are_fine():
         ({**SAID, "model": ""}, "'recorded.model'"),
         ({**SAID, "answer": 5}, "'recorded.answer'"),
         ({**SAID, "answer": None}, "either an answer, or null and an error"),
+        ({**SAID, "answer": "a" * 131_073}, "at most 131072 characters"),
         ({**SAID, "error": "timeout"}, "either an answer, or null and an error"),
         ({**SAID, "latency_ms": "812"}, "'recorded.latency_ms'"),
         ({**SAID, "latency_ms": -1}, "'recorded.latency_ms'"),
