@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.evaluation.recorded import RecordedAnswer, read_recorded
 from shared.errors import Invalid
 from shared.jsonl import parse_object, read_lines
 from shared.rendering.bases import BaseModel
 from shared.rendering.chat import render
-from shared.rendering.tokenizer import decode
+from shared.rendering.tokenizer import decode, encode
 from shared.rendering.tools import functions_of
 
 
@@ -21,13 +22,13 @@ class Example:
         line: Its line in the file, from 1.
         messages: A chat that ends with the expected answer of the assistant.
         functions: The assistant may call.
-        recorded: What the row says of an outside model's answer, as it stands there.
+        recorded: What an outside model answered, if that was asked for.
     """
 
     line: int
     messages: list[dict[str, Any]]
     functions: Sequence[Mapping[str, Any]] = ()
-    recorded: object = None
+    recorded: RecordedAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,22 @@ class Layout:
         prompt: Tokens of the chat up to the open turn of the assistant.
         target: Tokens of the expected answer, and the one that ends the turn.
         expected: The expected answer as text.
+        longest: Number of tokens of the expected or the recorded answer, whichever has more.
     """
 
     prompt: list[int]
     target: list[int]
     expected: str
+    longest: int
 
 
-def read_examples(chunks: Iterable[bytes]) -> Iterator[Example]:
+def read_examples(chunks: Iterable[bytes], *, recorded: bool = False) -> Iterator[Example]:
     """
     The examples of a file in OpenAI's chat format, one by one.
+
+    Args:
+        chunks: Of the file.
+        recorded: Every row must carry an answer of an outside model, too.
 
     Raises:
         Invalid: A line is broken; the message names it and says what to do.
@@ -55,9 +62,10 @@ def read_examples(chunks: Iterable[bytes]) -> Iterator[Example]:
         for line in read_lines(chunks):
             row = parse_object(line)
             messages = _messages(row, line.number)
-            yield Example(line.number, messages, functions_of(row), row.get("recorded"))
+            said = read_recorded(row, line.number) if recorded else None
+            yield Example(line.number, messages, functions_of(row), said)
     except Invalid as error:
-        raise refused(error.message) from error
+        raise _refused(error.message) from error
 
 
 def check_examples(
@@ -87,6 +95,24 @@ def check_examples(
     return found
 
 
+def recorded_model(examples: Sequence[Example]) -> str:
+    """
+    Whose answers were recorded.
+
+    Raises:
+        Invalid: Not all are of one model.
+    """
+    models = {example.line: example.recorded.model for example in examples if example.recorded}
+    first = next(iter(models.values()))
+    for line, model in models.items():
+        if model != first:
+            raise _refused(
+                f"Line {line}: an answer of '{model}', but the first row has one of '{first}'; "
+                "write one file for each model."
+            )
+    return first
+
+
 def lay_out(base: BaseModel, example: Example) -> Layout:
     """
     The tokens of one example.
@@ -111,22 +137,31 @@ def lay_out(base: BaseModel, example: Example) -> Layout:
         )
         if is_trained
     ]
-    return Layout(prompt=prompt, target=target, expected=decode(base, target[:-1]))
+    return Layout(
+        prompt=prompt,
+        target=target,
+        expected=decode(base, target[:-1]),
+        longest=max(len(target), _recorded_tokens(base, example)),
+    )
+
+
+def _recorded_tokens(base: BaseModel, example: Example) -> int:
+    return len(encode(base, example.recorded.answer or "")) if example.recorded else 0
 
 
 def _checked_layout(base: BaseModel, example: Example) -> Layout:
     try:
         layout = lay_out(base, example)
     except Invalid as error:
-        raise refused(f"Line {example.line}: {error.message}") from error
+        raise _refused(f"Line {example.line}: {error.message}") from error
     length = len(layout.prompt) + len(layout.target)
     if length > base.context_tokens:
-        raise refused(
+        raise _refused(
             f"Line {example.line}: {length} tokens, but {base.name} reads at most "
             f"{base.context_tokens}; shorten the row."
         )
     if not layout.expected.strip():
-        raise refused(
+        raise _refused(
             f"Line {example.line}: the last assistant message is empty; write the expected answer."
         )
     return layout
@@ -135,12 +170,12 @@ def _checked_layout(base: BaseModel, example: Example) -> Layout:
 def _messages(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
-        raise refused(
+        raise _refused(
             f'Line {number}: no chat; write {{"messages": [{{"role": ..., "content": ...}}]}}.'
         )
     last = _last_answer(messages)
     if last < 1:
-        raise refused(
+        raise _refused(
             f"Line {number}: no question with an answer; end the messages with one of role "
             "'assistant', which is the expected answer."
         )
@@ -158,6 +193,5 @@ def _last_answer(messages: Sequence[dict[str, Any]]) -> int:
     )
 
 
-def refused(message: str) -> Invalid:
-    """The error for rows that cannot be evaluated."""
+def _refused(message: str) -> Invalid:
     return Invalid(message, code="invalid_evaluation_file", param="file_id")

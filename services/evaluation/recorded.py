@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.evaluation.examples import Example, refused
+from shared.errors import Invalid
 
-_FORM = '{"model": ..., "answer": ...}'
 # The largest number that the database holds.
 _MOST_TOKENS = (1 << 31) - 1
 # Characters: several times what a base with 8,192 tokens of context could say.
@@ -46,33 +45,25 @@ class RecordedAnswer(BaseModel):
         return self
 
 
-def read_recorded(examples: Sequence[Example]) -> list[RecordedAnswer]:
+def read_recorded(row: Mapping[str, Any], line: int) -> RecordedAnswer:
     """
-    The recorded answers of all examples, in their order.
+    The recorded answer of a row.
 
     Raises:
-        Invalid: A row has none, or a broken one, or that of another model than the first; the
-            message names its line and says what to do.
+        Invalid: It has none, or a broken one; the message names its line and says what to do.
     """
-    answers = [_read(example) for example in examples]
-    for example, answer in zip(examples, answers, strict=True):
-        if answer.model != answers[0].model:
-            raise refused(
-                f"Line {example.line}: an answer of '{answer.model}', but the first row has one of "
-                f"'{answers[0].model}'; write one file for each model."
-            )
-    return answers
-
-
-def _read(example: Example) -> RecordedAnswer:
-    if example.recorded is None:
-        raise refused(f'Line {example.line}: no recorded answer; write "recorded": {_FORM}.')
+    if row.get("recorded") is None:
+        raise _refused(line, "no recorded answer")
     try:
-        return RecordedAnswer.model_validate(example.recorded)
+        return RecordedAnswer.model_validate(row["recorded"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["recorded", *map(str, first["loc"])])
-        raise refused(
-            f"Line {example.line}: '{where}' is wrong ({first['msg']}); "
-            f'write "recorded": {_FORM}.'
-        ) from error
+        raise _refused(line, f"'{where}' is wrong ({first['msg']})") from error
+
+
+def _refused(line: int, why: str) -> Invalid:
+    return Invalid(
+        f'Line {line}: {why}; write "recorded": {{"model": ..., "answer": ...}}.',
+        code="invalid_evaluation_file",
+    )

@@ -17,15 +17,12 @@ def open_cases(
     return [_case(row, example, layout, side) for example, layout in layouts for side in sides]
 
 
-def recorded_cases(
-    row: EvaluationRow,
-    layouts: Sequence[tuple[Example, Layout]],
-    answers: Sequence[RecordedAnswer],
-) -> list[CaseRow]:
+def recorded_cases(row: EvaluationRow, layouts: Sequence[tuple[Example, Layout]]) -> list[CaseRow]:
     """The baseline's cases with the answers that it once gave, graded."""
     return [
-        _answered(_case(row, example, layout, "baseline"), answer)
-        for (example, layout), answer in zip(layouts, answers, strict=True)
+        _answered(_case(row, example, layout, "baseline"), example.recorded)
+        for example, layout in layouts
+        if example.recorded is not None
     ]
 
 

@@ -27,6 +27,7 @@ class Suite:
     project: Project
     digest: Digest
     subjects: Subjects
+    recorded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Evaluator:
 
     def layouts(self, suite: Suite, lines: set[int]) -> dict[int, Layout]:
         """The examples on these lines as tokens."""
-        examples = read_examples(self.blobs.stream(suite.project, suite.digest))
+        chunks = self.blobs.stream(suite.project, suite.digest)
+        examples = read_examples(chunks, recorded=suite.recorded)
         return {
             example.line: lay_out(suite.subjects.base, example)
             for example in examples

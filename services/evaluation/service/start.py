@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.evaluation import repository
-from services.evaluation.examples import check_examples, read_examples
+from services.evaluation.examples import check_examples, read_examples, recorded_model
 from services.evaluation.models import EvaluationRow
-from services.evaluation.recorded import read_recorded
 from services.evaluation.service.cases import open_cases, recorded_cases
 from services.evaluation.service.subjects import load_subjects
 from shared.blobs import BlobStore
@@ -82,7 +81,7 @@ def start_evaluation(
     """
     subjects = load_subjects(uow, order.model, order.baseline, recorded=order.recorded)
     workload = load_workload(uow.session, order.workload) if order.workload else None
-    examples = read_examples(blobs.stream(uow.project, order.digest))
+    examples = read_examples(blobs.stream(uow.project, order.digest), recorded=order.recorded)
     layouts = check_examples(subjects.base, examples, max_cases=max_cases)
     row = _new_row(uow, order, state="queued")
     row.workload_id = workload.workload_id if workload else None
@@ -91,9 +90,8 @@ def start_evaluation(
     row.cases = len(layouts)
     cases = open_cases(row, layouts, subjects.sides)
     if order.recorded:
-        answers = read_recorded([example for example, _ in layouts])
-        row.baseline = answers[0].model
-        cases += recorded_cases(row, layouts, answers)
+        row.baseline = recorded_model([example for example, _ in layouts])
+        cases += recorded_cases(row, layouts)
     repository.add_evaluation(uow, row, cases)
     uow.emit(ContinueEvaluation(evaluation_id=row.id, position=0))
     uow.audit("evaluation.started", row.id, facts=_facts(row))

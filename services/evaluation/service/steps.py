@@ -59,7 +59,7 @@ def plan_step(
         Missing: A model was deleted meanwhile.
     """
     subjects = load_subjects(uow, row.model, row.baseline, recorded=row.recorded)
-    suite = Suite(uow.project, Digest(row.digest), subjects)
+    suite = Suite(uow.project, Digest(row.digest), subjects, row.recorded)
     size = max(1, settings.cases_per_step >> starts)
     if unanswered := repository.list_unanswered(uow, row.id, subjects.sides, size):
         return AnswerCases(suite, unanswered, max(1, settings.answers_at_once >> starts))
@@ -100,7 +100,7 @@ class AnswerCases:
                 Question(
                     urls[case.side],
                     layouts[case.line].prompt,
-                    answer_limit(len(layouts[case.line].target), settings.max_tokens),
+                    answer_limit(layouts[case.line].longest, settings.max_tokens),
                 )
                 for case in self.cases
             ],
@@ -206,10 +206,11 @@ def fit_into(limit: int, lengths: Iterable[int]) -> int:
     return max(1, sum(total <= limit for total in accumulate(lengths)))
 
 
-def answer_limit(expected_tokens: int, most: int) -> int:
+def answer_limit(longest_tokens: int, most: int) -> int:
     """
-    Longest answer worth waiting for, tokens: half as long again as expected, and some.
+    Longest answer worth waiting for, tokens: half as long again as expected or recorded, and some.
 
-    A model that was never tuned rambles; what it says beyond this cannot make it right.
+    A model that was never tuned rambles; what it says beyond this makes it neither right nor
+    the same.
     """
-    return min(most, expected_tokens * 3 // 2 + _SPARE_TOKENS)
+    return min(most, longest_tokens * 3 // 2 + _SPARE_TOKENS)

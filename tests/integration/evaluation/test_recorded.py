@@ -100,6 +100,15 @@ def test_what_the_old_model_failed_at_is_shown_and_counts_as_wrong(room, models,
     assert (side["answer"], side["exact"], side["error"]) == (None, False, "content_filter")
 
 
+def test_an_answer_may_become_as_long_as_the_recorded_one(room, models, stand_in, rows):
+    rows[0]["recorded"]["answer"] = "Bonn " * 100
+    _evaluated(room, rows)
+    limits = sorted(
+        body["n_predict"] for path, body in stand_in.requests if path.endswith("/completion")
+    )
+    assert limits[-1] >= 150 > limits[-2]
+
+
 def test_a_worse_model_regresses_from_what_was_recorded(room, models, stand_in, rows):
     stand_in.answers[TUNED] = lambda _prompt: "no idea"
     found = _evaluated(room, rows)

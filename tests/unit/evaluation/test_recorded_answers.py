@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from services.evaluation.examples import read_examples
-from services.evaluation.recorded import RecordedAnswer, read_recorded
+from services.evaluation.examples import lay_out, read_examples, recorded_model
+from services.evaluation.recorded import RecordedAnswer
 from shared.errors import Invalid
+from shared.rendering.bases import find_base
 
 OLD = "ft:gpt-4o-mini:acme::abc"
 SAID = {"model": OLD, "answer": "Bonn"}
@@ -26,22 +27,42 @@ def _read(*recorded):
         for said in recorded
     ]
     data = "\n".join(map(json.dumps, rows)).encode()
-    return read_recorded(list(read_examples([data])))
+    return list(read_examples([data], recorded=True))
 
 
 def test_an_answer_comes_with_what_was_measured():
     measured = {"latency_ms": 812.4, "input_tokens": 120, "output_tokens": 30}
-    plain, whole, failed = _read(
+    examples = _read(
         SAID, {**SAID, **measured}, {**SAID, "answer": None, "error": "content_filter"}
     )
+    plain, whole, failed = (example.recorded for example in examples)
     assert plain == RecordedAnswer(model=OLD, answer="Bonn")
     assert whole.model_dump() == {**SAID, "error": None, **measured}
     assert (failed.answer, failed.error) == (None, "content_filter")
 
 
 def test_an_empty_answer_and_a_whole_number_of_milliseconds_are_fine():
-    (empty,) = _read({**SAID, "answer": "", "latency_ms": 812})
-    assert (empty.answer, empty.latency_ms) == ("", 812.0)
+    (example,) = _read({**SAID, "answer": "", "latency_ms": 812})
+    assert (example.recorded.answer, example.recorded.latency_ms) == ("", 812.0)
+
+
+def test_an_answer_is_waited_for_as_long_as_the_recorded_one_is():
+    base = find_base("smollm2-135m-instruct")
+    short, long, failed = _read(
+        SAID,
+        {**SAID, "answer": "Bonn " * 40},
+        {"model": OLD, "answer": None, "error": "content_filter"},
+    )
+    assert lay_out(base, short).longest == len(lay_out(base, short).target)
+    assert lay_out(base, long).longest > 40 > lay_out(base, failed).longest
+
+
+def test_rows_are_of_one_model():
+    assert recorded_model(_read(SAID, SAID)) == OLD
+    with pytest.raises(Invalid) as refused:
+        recorded_model(_read(SAID, SAID, {**SAID, "model": "gpt-4o"}))
+    assert refused.value.code == "invalid_evaluation_file"
+    assert refused.value.message.startswith("Line 3: an answer of 'gpt-4o'")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +82,6 @@ def test_an_empty_answer_and_a_whole_number_of_milliseconds_are_fine():
         ({**SAID, "input_tokens": 1.5}, "'recorded.input_tokens'"),
         ({**SAID, "output_tokens": 1 << 31}, "'recorded.output_tokens'"),
         ({**SAID, "latency": 812.4}, "'recorded.latency'"),
-        ({**SAID, "model": "gpt-4o"}, "an answer of 'gpt-4o'"),
     ],
 )
 def test_a_broken_recorded_answer_is_refused_with_its_line(recorded, words):
