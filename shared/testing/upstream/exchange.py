@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Literal
-
-Operation = Literal["load", "unload", "list", "health", "complete", "score", "embed"]
+from typing import Any
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _LOOK_SECONDS = 0.02
@@ -60,7 +58,7 @@ class Exchange:
         is_closing: Whether the simulator is ending.
     """
 
-    operation: Operation
+    operation: str
     model: str
     body: dict[str, Any]
     perform: Callable[[], Payload]

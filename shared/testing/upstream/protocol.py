@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
-from shared.testing.upstream.exchange import Operation, Payload
+from shared.testing.upstream.exchange import Payload
+
+Operation = Literal["load", "unload", "list", "health", "complete", "score", "embed"]
 
 _ROUTES: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/load"): "load",
