@@ -47,14 +47,15 @@ class Assembly:
 
     training: list[SourcedRow]
     validation: list[SourcedRow]
-    tokens: TokenReport
+    # None where the tokenizer is a provider's.
+    tokens: TokenReport | None
     findings: list[Finding]
 
 
 def assemble(blobs: BlobStore, project: Project, command: SealDataset) -> Assembly | Refusal:
     """Read and check all sources of *command*; no database is touched."""
-    base = find_base(command.base)
-    if base is None:
+    base = find_base(command.base) if command.counts_tokens else None
+    if base is None and command.counts_tokens:
         return Refusal("model_not_found", f"There is no base model '{command.base}'.", "model")
     training: list[SourcedRow] = []
     for source in command.training:
@@ -70,6 +71,8 @@ def assemble(blobs: BlobStore, project: Project, command: SealDataset) -> Assemb
         validation = held_out
     elif command.validation_share:
         training, validation = _split(training, command)
+    if base is None:
+        return Assembly(training, validation, None, _leakage(training, validation))
     return _counted(base, training, validation)
 
 
@@ -124,9 +127,10 @@ def _seal(
     row.manifest_digest = blobs.put(uow.project, "".join(entries + more).encode())
     row.training_rows = len(assembly.training)
     row.validation_rows = len(assembly.validation)
-    row.training_tokens = assembly.tokens.total
-    row.trained_tokens = assembly.tokens.trained
-    row.token_report = asdict(assembly.tokens)
+    if assembly.tokens is not None:
+        row.training_tokens = assembly.tokens.total
+        row.trained_tokens = assembly.tokens.trained
+        row.token_report = asdict(assembly.tokens)
     repository.add_dataset(uow, row)
     repository.replace_findings(uow, row.id, assembly.findings)
     uow.emit(
@@ -140,7 +144,7 @@ def _seal(
             validation_rows=row.validation_rows,
             training_tokens=row.training_tokens,
             trained_tokens=row.trained_tokens,
-            truncated_rows=assembly.tokens.truncated_rows,
+            truncated_rows=assembly.tokens.truncated_rows if assembly.tokens else 0,
         )
     )
     uow.audit(
@@ -196,8 +200,12 @@ def _counted(
     worst = first_error(findings)
     if worst is not None:
         return Refusal("invalid_training_file", worst.sentence(), "training_file", worst.line)
-    findings.extend(datasets.find_leakage(rows, held_out))
-    return Assembly(training, validation, tokens, findings)
+    return Assembly(training, validation, tokens, findings + _leakage(training, validation))
+
+
+def _leakage(training: list[SourcedRow], validation: list[SourcedRow]) -> list[Finding]:
+    rows, held_out = ([sourced.row for sourced in part] for part in (training, validation))
+    return datasets.find_leakage(rows, held_out)
 
 
 def _count_all(

@@ -64,6 +64,9 @@ class Requester(BaseModel):
 class SealDataset(Message):
     """Command: check *training* and *validation* against *base*, and seal a dataset version.
 
+    With `counts_tokens` false the base is a provider's: its tokenizer is not here, so the form of
+    the rows is checked and their tokens are unknown, which the answer tells as 0.
+
     Ends in DatasetSealed or DatasetRefused with the same requester.
     """
 
@@ -77,6 +80,7 @@ class SealDataset(Message):
     validation_share: float = 0.0
     # Preferences are rows with two answers each.
     format: Literal["chat", "preference"] = "chat"
+    counts_tokens: bool = True
     requester: Requester
 
     @property
