@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, FastAPI, Header, Query, Request
 
 from services.finetuning import repository
+from services.finetuning.bootstrap import process_providers
 from services.finetuning.domain import request as rules
 from services.finetuning.domain.methods import SUPERVISED
 from services.finetuning.models import Job
@@ -31,6 +33,13 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Retries = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 
 
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """A gateway whose providers cannot be read says so when it starts, and not to a caller."""
+    process_providers()
+    yield
+
+
 @router.post("")
 def create(
     caller: Annotated[Caller, authorised("jobs:write")],
@@ -42,6 +51,7 @@ def create(
     job = create_job(
         uow,
         _command(body, caller, is_repetition=retries > 0),
+        providers=process_providers(),
         retry_window_seconds=finetuning_settings().retry_window_seconds,
     )
     return _shown(uow, job)
@@ -129,7 +139,8 @@ def _shown(uow: UnitOfWork, job: Job) -> JobObject:
 
 
 def _all_shown(uow: UnitOfWork, jobs: Sequence[Job]) -> list[JobObject]:
-    models = [job.fine_tuned_model for job in jobs if job.fine_tuned_model]
+    # A provider's model is asked there; nobody registers it here.
+    models = [job.fine_tuned_model for job in jobs if job.fine_tuned_model and not job.provider]
     return JobObject.list_of(jobs, repository.list_unregistered(uow, models) if models else ())
 
 

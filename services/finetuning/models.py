@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from services.finetuning.domain.methods import SUPERVISED
+from services.finetuning.domain.provider import Phase
 from services.finetuning.domain.states import State
 
 
@@ -29,6 +30,7 @@ class Job(SQLModel, table=True):
         parent_peft_digest: Blob of the adapter to go on from; None starts a new one.
         training_file: Id of a file, or of the dataset when a cycle submitted the job.
         hyperparameters: `auto` until the dataset is sealed, numbers afterwards.
+        provider: Who trains it; None trains it here.
         attempts: Starts of the trainer since the last new step.
         result_file: Id of the CSV with one row a step.
         error: `code`, `message`, `param` of a failed job.
@@ -45,6 +47,7 @@ class Job(SQLModel, table=True):
     model: str
     base: str
     method: str = SUPERVISED
+    provider: str | None = None
     parent_peft_digest: str | None = None
     training_file: str
     validation_file: str | None = None
@@ -106,6 +109,45 @@ class Checkpoint(SQLModel, table=True):
     step_number: int
     model_id: str
     metrics: dict[str, float] = Field(sa_type=JSONB)
-    gguf_digest: str
-    peft_digest: str
+    # None where a provider made it.
+    gguf_digest: str | None = None
+    peft_digest: str | None = None
+    created_at: datetime = _instant()
+
+
+class ProviderRun(SQLModel, table=True):
+    """
+    A job at its provider. Grows by one row a job that is trained elsewhere.
+
+    Changed by the steps of the job, each of which claims `position`, and where its owner ends,
+    pauses or resumes it.
+
+    Attributes:
+        position: Number of the next step; a step that is done is not recorded twice.
+        training_file: Ids of our rows there, as is `validation_file`.
+        remote_job: Id of the job there, once it is known.
+        remote_status: The provider's word, as last seen.
+        last_event: The newest event that is recorded, by the provider's id.
+        wish: What its owner asked for and the provider has not been told.
+        quiet_looks: Looks since anything happened.
+        failures: Calls that came to nothing, in a row, since `failing_since`.
+    """
+
+    __tablename__ = "provider_runs"
+    __table_args__: ClassVar[dict[str, str]] = {"schema": "finetuning"}
+
+    job_id: str = Field(primary_key=True)
+    project: str
+    provider: str
+    phase: str = Phase.UPLOADING
+    position: int = 0
+    training_file: str | None = None
+    validation_file: str | None = None
+    remote_job: str | None = None
+    remote_status: str | None = None
+    last_event: str | None = None
+    wish: str | None = None
+    quiet_looks: int = 0
+    failures: int = 0
+    failing_since: datetime | None = _instant()
     created_at: datetime = _instant()

@@ -155,12 +155,13 @@ def add_event(
     level: str = "info",
     data: dict[str, Any] | None = None,
     step: int | None = None,
+    event_id: str | None = None,
 ) -> bool:
-    """Append an event; False when the step of a metrics event is recorded already."""
+    """Append an event; False when its id, or the step of a metrics event, is recorded already."""
     added = uow.session.execute(
         insert(JobEvent)
         .values(
-            id=new_id("ftevent-"),
+            id=event_id or new_id("ftevent-"),
             project=uow.project,
             job_id=job_id,
             level=level,
@@ -306,3 +307,17 @@ def find_adapter(uow: UnitOfWork, model_id: str) -> Adapter | None:
         {"id": model_id},
     ).one_or_none()
     return None if row is None or row.is_deleted else Adapter(row.base, row.peft_digest)
+
+
+def find_providers_model(uow: UnitOfWork, model_id: str) -> bool:
+    """Whether a job of this project made the model, or a checkpoint, at a provider."""
+    found = uow.session.execute(
+        text("""
+            SELECT FROM finetuning.jobs
+            WHERE fine_tuned_model = :id AND provider IS NOT NULL
+            UNION ALL
+            SELECT FROM finetuning.checkpoints WHERE model_id = :id AND peft_digest IS NULL
+        """),
+        {"id": model_id},
+    )
+    return found.first() is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -37,6 +38,21 @@ class FinetuningSettings(BaseServiceSettings):
     # None is every physical core, and the fastest device present.
     threads: Annotated[int, Ge(1), Le(1024)] | None = None
     device: str | None = None
+
+    # Providers: None is `providers.toml` among the secrets.
+    providers_file: Path | None = None
+    # A running job is looked at as often as this, a quiet one more and more rarely.
+    provider_poll_seconds: Annotated[float, Ge(0.05), Le(60)] = 2.0
+    provider_longest_poll_seconds: Annotated[float, Ge(0.05), Le(3600)] = 30.0
+    # All calls of one step; the handler is stopped after 15 s.
+    provider_step_seconds: Annotated[float, Ge(0.2), Le(13)] = 12.0
+    # Larger files cannot be sent within a step: 64 MiB in 12 s are 45 Mbit/s.
+    provider_max_file_bytes: Annotated[int, Ge(1024), Le(512 << 20)] = 64 << 20
+    # How long a provider may fail without a break before the job is given up: a day in which its
+    # operator sets another key, or an outage ends.
+    provider_patience_seconds: Annotated[float, Ge(1), Le(2_592_000)] = 86_400.0
+    # How long what was made may not be found yet.
+    provider_missing_seconds: Annotated[float, Ge(1), Le(86_400)] = 600.0
 
 
 @cache

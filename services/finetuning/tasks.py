@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from services.finetuning.bootstrap import process_desk
+from services.finetuning.provider import progress
 from services.finetuning.service import create, queueing
-from shared.contracts.finetuning import SubmitJob
+from shared.contracts.finetuning import ContinueJob, SubmitJob
 from shared.contracts.ingestion import DatasetRefused, DatasetSealed
 from shared.db import UnitOfWork
-from shared.task import task
+from shared.process import process_settings
+from shared.task import Work, phased_task, task
 
 
 @task("finetuning.accept_dataset", DatasetSealed)
@@ -25,3 +28,10 @@ def refuse_dataset(uow: UnitOfWork, fact: DatasetRefused) -> None:
 def submit_job(uow: UnitOfWork, command: SubmitJob) -> None:
     """Idempotent by cycle and dataset."""
     create.submit_job(uow, command)
+
+
+@phased_task("finetuning.continue_job", ContinueJob)
+def continue_job(work: Work, command: ContinueJob) -> None:
+    """Idempotent by the step's number; on loss the delivery is due again."""
+    is_last = work.delivery.starts + 1 >= process_settings().delivery_attempts
+    progress.continue_job(work, process_desk(), command, is_last=is_last)

@@ -24,6 +24,7 @@ CONSUMERS: dict[type[Message], tuple[str, ...]] = {
     ingestion.DatasetSealed: ("finetuning.accept_dataset", "workloads.hear_dataset"),
     ingestion.DatasetRefused: ("finetuning.refuse_dataset", "workloads.hear_refusal"),
     finetuning.SubmitJob: ("finetuning.submit_job",),
+    finetuning.ContinueJob: ("finetuning.continue_job",),
     finetuning.JobCreated: ("workloads.hear_job",),
     finetuning.JobSucceeded: ("workloads.hear_job_success",),
     finetuning.JobFailed: ("workloads.hear_job_failure",),

@@ -92,6 +92,22 @@ class JobCancelled(Message):
         return self.job_id
 
 
+class ContinueJob(Message):
+    """Command to ourselves: take a job at its provider a step further. Lane: the job."""
+
+    type: ClassVar[str] = "job.continue.v1"
+    job_id: str
+    position: int
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
+
+    @property
+    def lane(self) -> str:
+        return self.job_id
+
+
 class ModelCreated(Message):
     """Weights exist and may be loaded: a fine-tuned model or one of its checkpoints."""
 

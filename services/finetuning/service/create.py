@@ -10,6 +10,7 @@ from services.finetuning.domain import names, request
 from services.finetuning.domain.methods import DPO
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job
+from services.finetuning.provider.configuration import Providers
 from services.finetuning.repository import Dataset, StoredFile
 from services.finetuning.service.queueing import queue_job
 from shared.contracts.finetuning import JobCreated, SubmitJob
@@ -54,14 +55,18 @@ class Start:
         model: A base, or a tuned model or checkpoint of this project.
         base: The base itself, or what the model stands on.
         peft_digest: Of the model's adapter; None for a base.
+        provider: Who trains it; None trains it here.
     """
 
     model: str
     base: str
     peft_digest: str | None = None
+    provider: str | None = None
 
 
-def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: float) -> Job:
+def create_job(
+    uow: UnitOfWork, command: CreateJob, *, providers: Providers, retry_window_seconds: float
+) -> Job:
     """
     Accept a job and have its files made a dataset; a repetition gets the job it made before.
 
@@ -78,7 +83,8 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)
         if twin is not None:
             return twin
-    start = _find_start(uow, _named(uow, command.model))
+    model = _named(uow, command.model)
+    start = _find_remote_start(uow, providers, model) or _find_start(uow, model)
     training = _training_source(uow, command.training_file, "training_file")
     validation = command.validation_file and _training_source(
         uow, command.validation_file, "validation_file"
@@ -94,6 +100,7 @@ def create_job(uow: UnitOfWork, command: CreateJob, *, retry_window_seconds: flo
             training=[training],
             validation=validation or None,
             format="preference" if job.method == DPO else "chat",
+            counts_tokens=job.provider is None,
             requester=Requester(kind="job", id=job.id),
         )
     )
@@ -139,6 +146,27 @@ def submit_job(uow: UnitOfWork, command: SubmitJob) -> None:
     repository.add_job(uow, job)
     _announce(uow, job)
     queue_job(uow, job, dataset)
+
+
+def _find_remote_start(uow: UnitOfWork, providers: Providers, model: str) -> Start | None:
+    """
+    Where training at a provider starts; None for a model that names no provider.
+
+    Raises:
+        Missing: The provider may not train it, nor did a job of this project make it there.
+    """
+    found = providers.of_model(model)
+    if found is None:
+        return None
+    spec, remote = found
+    if remote in spec.models or repository.find_providers_model(uow, model):
+        return Start(model=model, base=model, provider=spec.name)
+    raise Missing(
+        f"The provider '{spec.name}' may train {', '.join(spec.models)} here, and what jobs of "
+        f"this project made there, but not '{remote}'.",
+        code="model_not_found",
+        param="model",
+    )
 
 
 def _find_start(uow: UnitOfWork, model: str) -> Start:
@@ -215,6 +243,7 @@ def _new_job(uow: UnitOfWork, command: CreateJob, start: Start) -> Job:
         model=start.model,
         base=start.base,
         parent_peft_digest=start.peft_digest,
+        provider=start.provider,
         training_file=command.training_file,
         validation_file=command.validation_file,
         suffix=command.suffix,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.finetuning import repository
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job
+from services.finetuning.provider.life import end_run
 from shared.contracts.finetuning import JobCancelled, JobFailed
 from shared.db import UnitOfWork
 from shared.errors import Conflict
@@ -15,7 +16,7 @@ LEASE_KIND = "finetuning.job"
 
 def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> Job:
     """
-    Cancel a job; its trainer, if it has one, loses the lease and stops.
+    Cancel a job; its trainer loses the lease and stops, its provider is told to.
 
     A repetition of the request finds its own work done, which is no error.
 
@@ -26,10 +27,9 @@ def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
     # Before the job: a trainer locks lease and job in this order too, so neither waits for ever.
     leases.lock(uow, LEASE_KIND, job_id)
     job = repository.load_job(uow, job_id)
-    _take_away(uow, job)
-    if not repository.move_job(
-        uow, job_id, State.CANCELLED, finished_at=uow.now, estimated_finish=None
-    ):
+    if job.provider is None:
+        _take_away(uow, job)
+    if not record_cancellation(uow, job, f"asked for while {job.state}"):
         ended = repository.load_job(uow, job_id)
         if is_repetition and ended.state == State.CANCELLED:
             return ended
@@ -37,10 +37,20 @@ def cancel_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
             f"Job '{job_id}' is {ended.state} and cannot be cancelled any more.",
             code="job_not_cancellable",
         )
-    repository.add_event(uow, job_id, "The job was cancelled")
-    uow.emit(JobCancelled(job_id=job_id, cycle_id=job.cycle_id))
-    uow.audit("job.cancelled", job_id, reason=f"asked for while {job.state}")
+    end_run(uow, job_id)
     return repository.load_job(uow, job_id)
+
+
+def record_cancellation(uow: UnitOfWork, job: Job, why: str) -> bool:
+    """Move a job to its end, and say so; False when it has ended already."""
+    if not repository.move_job(
+        uow, job.id, State.CANCELLED, finished_at=uow.now, estimated_finish=None
+    ):
+        return False
+    repository.add_event(uow, job.id, "The job was cancelled")
+    uow.emit(JobCancelled(job_id=job.id, cycle_id=job.cycle_id))
+    uow.audit("job.cancelled", job.id, reason=why)
+    return True
 
 
 def _take_away(uow: UnitOfWork, job: Job) -> None:
@@ -70,6 +80,7 @@ def fail_job(
     ):
         return
     leases.withdraw(uow, LEASE_KIND, job_id)
+    end_run(uow, job_id)
     repository.add_event(uow, job_id, f"The job failed: {message}", level="error", data=error)
     uow.emit(JobFailed(job_id=job_id, code=code, message=message[:1000], cycle_id=job.cycle_id))
     uow.audit("job.failed", job_id, reason=message[:300], facts={"code": code})

@@ -1,10 +1,17 @@
-"""Pause a job and go on with it; its steps, its state and its fence are kept meanwhile."""
+"""
+Pause a job and go on with it; its steps, its state and its fence are kept meanwhile.
+
+Of a job that is trained elsewhere the provider is asked, and its word changes the state.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from services.finetuning import repository
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job
+from services.finetuning.provider.life import wish
 from services.finetuning.service.ending import LEASE_KIND
 from shared.db import UnitOfWork
 from shared.errors import Conflict
@@ -25,6 +32,8 @@ def pause_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> J
     job = repository.load_job(uow, job_id)
     if job.state != State.RUNNING:
         return _repeated(job, {State.PAUSED}, "paused", is_repetition=is_repetition)
+    if job.provider is not None:
+        return _asked(uow, job, "pause")
     leases.shelve(uow, LEASE_KIND, job_id)
     repository.move_job(uow, job_id, State.PAUSED, estimated_finish=None)
     repository.add_event(uow, job_id, "The job was paused")
@@ -45,11 +54,20 @@ def resume_job(uow: UnitOfWork, job_id: str, *, is_repetition: bool = False) -> 
     if job.state != State.PAUSED:
         done = {State.QUEUED, State.RUNNING}
         return _repeated(job, done, "resumed", is_repetition=is_repetition)
+    if job.provider is not None:
+        return _asked(uow, job, "resume")
     repository.move_job(uow, job_id, State.QUEUED)
     leases.unshelve(uow, LEASE_KIND, job_id)
     repository.add_event(uow, job_id, "The job was resumed, moving it to queued state")
     uow.audit("job.resumed", job_id)
     return repository.load_job(uow, job_id)
+
+
+def _asked(uow: UnitOfWork, job: Job, what: Literal["pause", "resume"]) -> Job:
+    wish(uow, job.id, what)
+    repository.add_event(uow, job.id, f"The provider '{job.provider}' is asked to {what} the job")
+    uow.audit(f"job.{what}_asked", job.id)
+    return job
 
 
 def _repeated(job: Job, done: set[State], what: str, *, is_repetition: bool) -> Job:

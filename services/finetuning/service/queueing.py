@@ -6,6 +6,7 @@ from services.finetuning import repository
 from services.finetuning.auto import resolve_auto
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job
+from services.finetuning.provider.life import begin_run
 from services.finetuning.repository import Dataset
 from services.finetuning.service.ending import LEASE_KIND, fail_job
 from shared.contracts.ingestion import DatasetRefused, DatasetSealed
@@ -46,7 +47,30 @@ def refuse_dataset(uow: UnitOfWork, fact: DatasetRefused) -> None:
 
 
 def queue_job(uow: UnitOfWork, job: Job, dataset: Dataset) -> bool:
-    """Replace `auto` by numbers and offer the job to the trainers; False when it has moved on."""
+    """Offer the job to the trainers, or to its provider; False when it has moved on."""
+    if job.provider is not None:
+        return _hand_over(uow, job, dataset, job.provider)
+    return _offer(uow, job, dataset)
+
+
+def _hand_over(uow: UnitOfWork, job: Job, dataset: Dataset, provider: str) -> bool:
+    """What is `auto` stays so: the provider chooses."""
+    if not repository.move_job(
+        uow,
+        job.id,
+        State.QUEUED,
+        training_digest=dataset.training_digest,
+        validation_digest=dataset.validation_digest,
+    ):
+        return False
+    repository.add_event(uow, job.id, f"Files validated, handing the job to '{provider}'")
+    begin_run(uow, job, provider)
+    uow.audit("job.queued", job.id, reason=f"for the provider '{provider}'")
+    return True
+
+
+def _offer(uow: UnitOfWork, job: Job, dataset: Dataset) -> bool:
+    """Replace `auto` by numbers."""
     resolved = resolve_auto(
         dataset.training_rows, dataset.training_tokens, job.hyperparameters, job.method
     )

@@ -12,8 +12,8 @@ from services.finetuning.domain.progress import Metrics
 from services.finetuning.domain.states import TERMINAL, State
 from services.finetuning.models import Checkpoint, Job
 from services.finetuning.service.ending import fail_job
-from shared.contracts.finetuning import JobSucceeded, ModelCreated
-from shared.contracts.ingestion import ResultFileStored
+from services.finetuning.service.succeeding import ResultFile, succeed_job
+from shared.contracts.finetuning import ModelCreated
 from shared.db import UnitOfWork
 from shared.ids import Digest, new_id, random_base62
 from shared.spine import leases
@@ -188,46 +188,21 @@ def complete_job(uow: UnitOfWork, lease: Lease, outcome: Outcome) -> None:
     leases.guard(uow, lease)
     job = repository.load_job(uow, lease.subject)
     model = names.name_model(job.base, uow.project, job.suffix, random_base62(_NAME_CHARACTERS))
-    result_file = new_id("file-")
-    if not repository.move_job(
+    has_succeeded = succeed_job(
         uow,
-        job.id,
-        State.SUCCEEDED,
-        fine_tuned_model=model,
-        gguf_digest=outcome.weights.gguf_digest,
-        peft_digest=outcome.weights.peft_digest,
+        job,
+        model=model,
+        result=ResultFile(outcome.result_digest, outcome.result_bytes),
         trained_tokens=outcome.trained_tokens,
-        result_file=result_file,
-        estimated_finish=None,
-        finished_at=uow.now,
-    ):
-        return
-    uow.emit(
-        ResultFileStored(
-            file_id=result_file,
-            filename="step_metrics.csv",
-            digest=outcome.result_digest,
-            bytes=outcome.result_bytes,
-        )
-    )
-    repository.add_event(uow, job.id, f"New fine-tuned model created: {model}")
-    _announce_model(uow, job, model, "fine_tuned", outcome.weights)
-    repository.add_event(uow, job.id, "The job has successfully completed")
-    uow.emit(
-        JobSucceeded(
-            job_id=job.id, model_id=model, dataset_id=job.dataset_id, cycle_id=job.cycle_id
-        )
-    )
-    uow.audit(
-        "job.succeeded",
-        job.id,
-        facts={
-            "model": model,
-            "step": outcome.step,
-            "trained_tokens": outcome.trained_tokens,
+        columns={
             "gguf_digest": outcome.weights.gguf_digest,
+            "peft_digest": outcome.weights.peft_digest,
         },
+        facts={"step": outcome.step, "gguf_digest": outcome.weights.gguf_digest},
     )
+    if not has_succeeded:
+        return
+    _announce_model(uow, job, model, "fine_tuned", outcome.weights)
     leases.finish(uow, lease)
 
 

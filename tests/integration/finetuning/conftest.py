@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from finetuning_room import KEYS, FixedKeys, Room
+from provider_room import provider_room
 
 from services.finetuning import api
 from shared import http
@@ -17,6 +18,7 @@ from shared.db import Units, make_engine
 from shared.keys import KeyRing
 from shared.rotation import RotatingSecret
 from shared.settings import CoreSettings
+from shared.testing.provider import TrainingService
 
 
 @pytest.fixture
@@ -58,3 +60,16 @@ def served(app):
     server.should_exit = True
     thread.join()
     listening.close()
+
+
+@pytest.fixture
+def service():
+    with TrainingService() as running:
+        yield running
+
+
+@pytest.fixture
+def home(database, tmp_path, service, monkeypatch):
+    """Jobs at the simulated provider."""
+    with provider_room(database, tmp_path, service, monkeypatch) as made:
+        yield made
