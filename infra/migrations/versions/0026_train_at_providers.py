@@ -5,7 +5,7 @@ from alembic import op
 from infra.migrations.protection import protect
 
 revision = "0026"
-down_revision = "0022"
+down_revision = "0025"
 
 # Weights of a provider's checkpoint stay there.
 TABLES = """
