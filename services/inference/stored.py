@@ -6,6 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID
 
+from anyio import CapacityLimiter, to_thread
+
 from services.inference.domain import stored as rules
 from services.inference.repository import stored as rows
 from services.inference.repository.stored import StoredRow
@@ -18,6 +20,8 @@ _log = get_logger(__name__)
 
 # A row is there after one round of the shipper as a rule, and after several on a busy machine.
 _PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.75)
+# Anybody can ask for ids that do not exist; looks must not use up the threads of the routes.
+_LOOKS = CapacityLimiter(4)
 # Some milliseconds of work, in a transaction of its own.
 _BATCH = 500
 
@@ -31,7 +35,7 @@ async def await_arrival(units: Units, context: Context, request: UUID) -> None:
     for pause in _PAUSES_SECONDS:
         if not rules.may_arrive(request, datetime.now(UTC)):
             return
-        if await asyncio.to_thread(_has_arrived, units, context, request):
+        if await to_thread.run_sync(_has_arrived, units, context, request, limiter=_LOOKS):
             return
         await asyncio.sleep(pause)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from records_to_store import make_record
 
+from services.inference.records import StoredCompletion
 from services.inference.spool import Spool
 
 
@@ -15,7 +16,8 @@ def main() -> None:
     spool = Spool(Path(sys.argv[1]), segment_bytes=4096, max_bytes=1 << 30)
     while True:
         record = make_record()
-        spool.append(record, None)
+        completion = {"id": record.request}
+        spool.append(record, None, StoredCompletion("m", [], completion, None))
         sys.stdout.write(f"{record.request}\n")
         sys.stdout.flush()
 

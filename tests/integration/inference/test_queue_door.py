@@ -99,6 +99,16 @@ def test_id_of_another_request_is_refused(door, post):
     assert answer["error"]["code"] == "id_reused"
 
 
+def test_chat_is_kept_where_its_sender_asks_for_it(door, post, world):
+    answer = post.ask(ASK | {"store": True, "metadata": {"a": "1"}})
+    (line,) = world.lines
+    assert line.stored is not None
+    assert (line.stored.completion, line.stored.metadata) == (answer["response"], {"a": "1"})
+    assert line.stored.messages == ASK["messages"]
+    refused = post.ask(ASK | {"store": True, "metadata": {"a": "v" * 513}})
+    assert refused["error"]["code"] == "invalid_metadata"
+
+
 def test_failure_is_not_what_an_id_stands_for(door, post, directed):
     directed.script = [refuse(503)] * 3
     assert post.ask(ASK | {"id": "x"})["error"]["code"] == "upstream_unavailable"

@@ -43,9 +43,9 @@ def shipper(spool, spine) -> Shipper:
     return Shipper(spool, make_store(spine), period_seconds=0.05, rows=7)
 
 
-def _stored(units: Units) -> set[str]:
+def _stored(units: Units, table: str = "records") -> set[str]:
     with units.open(SYSTEM) as uow:
-        rows = uow.session.execute(text("SELECT request FROM inference.records"))
+        rows = uow.session.execute(text(f"SELECT request FROM inference.{table}"))
         return {row.request.hex for row in rows}
 
 
@@ -138,7 +138,10 @@ def test_backlog_is_what_postgres_does_not_have(folder, spine):
 
 @pytest.mark.timeout(180)
 def test_killed_process_loses_no_appended_record(folder, spine):
-    """Guarantee: what was appended before a SIGKILL is stored, once, by another process."""
+    """Guarantee: what was appended before a SIGKILL is stored, once, by another process.
+
+    So is the chat that a caller asked to keep, which is a part of its line.
+    """
     appended: set[str] = set()
     for _ in range(20):
         writer = subprocess.Popen(
@@ -158,6 +161,7 @@ def test_killed_process_loses_no_appended_record(folder, spine):
     Shipper(heir, make_store(spine), period_seconds=1, rows=500).adopt()
     stored = _stored(spine)
     assert appended <= stored
+    assert _stored(spine, "stored_completions") == stored
     # A record may be appended and not yet reported when the signal arrives: one a process.
     assert len(stored - appended) <= 20
     heir.close()
