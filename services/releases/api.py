@@ -107,25 +107,23 @@ def withdraw_permission(
     return PermissionDeleted(id=permission_id)
 
 
-@router.put("/api/v1/retirements/{model:path}", tags=["models"])
-def set_retirement(
-    _: ModelWriter, uow: Unit, model: ModelName, body: SetRetirement
-) -> RetirementView:
+@router.put("/api/v1/retirements/{model:path}", tags=["releases"])
+def set_retirement(_: Writer, uow: Unit, model: ModelName, body: SetRetirement) -> RetirementView:
     """Say on which day a model ends; any name will do, also of one that is served elsewhere."""
     return RetirementView.of(retirement.set_shutdown_date(uow, model, body.shutdown_date))
 
 
-@router.get("/api/v1/retirements", tags=["models"])
+@router.get("/api/v1/retirements", tags=["releases"])
 def list_retirements(
-    _: ModelReader, uow: Unit, within_days: Annotated[int | None, Query(ge=0, le=36_500)] = None
+    _: Reader, uow: Unit, within_days: Annotated[int | None, Query(ge=0, le=36_500)] = None
 ) -> RetirementList:
     """Which models end, the first one first, and which workloads need them."""
     found = retirement.list_retirements(uow, within_days)
     return RetirementList(data=[RetirementView.of(each) for each in found])
 
 
-@router.delete("/api/v1/retirements/{model:path}", tags=["models"])
-def remove_retirement(_: ModelWriter, uow: Unit, model: ModelName) -> RetirementRemoved:
+@router.delete("/api/v1/retirements/{model:path}", tags=["releases"])
+def remove_retirement(_: Writer, uow: Unit, model: ModelName) -> RetirementRemoved:
     """Say that a model does not end."""
     retirement.remove_retirement(uow, model)
     return RetirementRemoved(model=model)
