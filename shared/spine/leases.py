@@ -7,6 +7,7 @@ database's.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,14 @@ def offer(uow: UnitOfWork, kind: str, subject: str) -> None:
     )
 
 
-def claim(session: Session, kind: str, owner: str, seconds: float) -> Lease | None:
+def claim(
+    session: Session,
+    kind: str,
+    owner: str,
+    seconds: float,
+    *,
+    passing_over: Collection[Project] = (),
+) -> Lease | None:
     """Claim the longest-waiting free or expired piece of work of *kind*; None when there is none.
 
     One that is taken over from a silent process is counted as expired.
@@ -54,12 +62,14 @@ def claim(session: Session, kind: str, owner: str, seconds: float) -> Lease | No
         kind: For example `finetuning.job`.
         owner: Name of the claiming process.
         seconds: How long the claim holds without renewal.
+        passing_over: Projects whose work is left to others, or for later.
     """
     row = session.execute(
         text("""
             WITH found AS (
                 SELECT kind, subject, project, until FROM spine.leases
                 WHERE kind = :kind AND (until IS NULL OR until < clock_timestamp())
+                    AND project <> ALL(CAST(:passing_over AS text[]))
                 ORDER BY offered_at LIMIT 1 FOR UPDATE SKIP LOCKED),
             expired AS (
                 INSERT INTO spine.lease_expiries AS seen (project, kind, count)
@@ -71,7 +81,7 @@ def claim(session: Session, kind: str, owner: str, seconds: float) -> Lease | No
             FROM found WHERE lease.kind = found.kind AND lease.subject = found.subject
             RETURNING lease.kind, lease.subject, lease.project, owner, fence, attempts
         """),
-        {"kind": kind, "owner": owner, "seconds": seconds},
+        {"kind": kind, "owner": owner, "seconds": seconds, "passing_over": list(passing_over)},
     ).one_or_none()
     return None if row is None else Lease(*row)
 

@@ -92,6 +92,20 @@ def test_audit_entries_refuse_change_by_their_owner(units, database, statement):
         uow.session.execute(text(statement))
 
 
+def test_work_of_projects_that_are_passed_over_is_left_alone(units, spine):
+    for context in (A, B):
+        with units.open(context) as uow:
+            leases.offer(uow, "inference.batch", f"batch_{context.project}")
+    with spine.open(A) as uow:
+        passing_over = [A.project]
+        lease = leases.claim(uow.session, "inference.batch", "one", 60, passing_over=passing_over)
+        assert lease is not None
+        assert lease.project == B.project
+        both = [A.project, B.project]
+        assert leases.claim(uow.session, "inference.batch", "one", 60, passing_over=both) is None
+        assert leases.claim(uow.session, "inference.batch", "one", 60) is not None
+
+
 def test_an_expired_lease_is_claimed_by_another_and_the_first_is_fenced(units, spine):
     with units.open(A) as uow:
         leases.offer(uow, "finetuning.job", "ftjob-1")
