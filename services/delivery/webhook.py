@@ -20,6 +20,10 @@ TYPES: Mapping[str, str] = {
     "fine_tuning.job.succeeded": "job.succeeded.v1",
     "fine_tuning.job.failed": "job.failed.v1",
     "fine_tuning.job.cancelled": "job.cancelled.v1",
+    "batch.completed": "batch.completed.v1",
+    "batch.failed": "batch.failed.v1",
+    "batch.cancelled": "batch.cancelled.v1",
+    "batch.expired": "batch.expired.v1",
 }
 NAMES = {ours: theirs for theirs, ours in TYPES.items()}
 
@@ -81,7 +85,7 @@ def body_of(event_id: str, name: str, subject: str, created_at: int) -> bytes:
     Args:
         event_id: Of our event.
         name: OpenAI's type, for example `fine_tuning.job.succeeded`.
-        subject: Id of the job.
+        subject: Id of the job or batch.
         created_at: Unix time in seconds.
     """
     event = {

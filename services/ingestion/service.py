@@ -18,7 +18,7 @@ from services.ingestion.receiving import (
 )
 from shared.blobs import BlobStore
 from shared.context import Context
-from shared.contracts.ingestion import FileUploaded, ResultFileStored
+from shared.contracts.ingestion import FileUploaded, OutputFileStored, ResultFileStored
 from shared.db import UnitOfWork, Units
 from shared.ids import Digest
 
@@ -101,20 +101,19 @@ def check_file(uow: UnitOfWork, blobs: BlobStore, command: FileUploaded) -> None
     row.status, row.status_details = _verdict(check)
 
 
-def adopt_file(uow: UnitOfWork, fact: ResultFileStored) -> None:
+def adopt_file(uow: UnitOfWork, fact: ResultFileStored | OutputFileStored) -> None:
     """Give a stored blob a file row, so that clients can download it."""
-    repository.add_file(
+    expiry = fact.expires_after_seconds if isinstance(fact, OutputFileStored) else None
+    row = new_file(
         uow,
-        FileRow(
-            id=fact.file_id,
-            project=uow.project,
-            purpose=fact.purpose,
-            filename=fact.filename,
-            bytes=fact.bytes,
-            digest=fact.digest,
-            status="processed",
-        ),
+        purpose=fact.purpose,
+        filename=fact.filename,
+        bytes=fact.bytes,
+        digest=Digest(fact.digest),
+        expires_after_seconds=expiry,
     )
+    row.id, row.status = fact.file_id, "processed"
+    repository.add_file(uow, row)
 
 
 def delete_file(uow: UnitOfWork, file_id: str) -> None:

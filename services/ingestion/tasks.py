@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from services.ingestion import sealing, service
-from shared.contracts.ingestion import FileUploaded, ResultFileStored, SealDataset
+from shared.contracts.ingestion import (
+    FileUploaded,
+    OutputFileStored,
+    ResultFileStored,
+    SealDataset,
+)
 from shared.db import UnitOfWork
 from shared.ids import Project
 from shared.process import process_blobs
@@ -17,6 +22,11 @@ def check_file(uow: UnitOfWork, command: FileUploaded) -> None:
 
 @task("ingestion.adopt_file", ResultFileStored)
 def adopt_file(uow: UnitOfWork, fact: ResultFileStored) -> None:
+    service.adopt_file(uow, fact)
+
+
+@task("ingestion.adopt_output", OutputFileStored)
+def adopt_output(uow: UnitOfWork, fact: OutputFileStored) -> None:
     service.adopt_file(uow, fact)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.contracts import (
+    batches,
     drift,
     evaluation,
     feedback,
@@ -20,6 +21,7 @@ CONSUMERS: dict[type[Message], tuple[str, ...]] = {
     workloads.CheckCycleDeadline: ("workloads.check_deadline",),
     ingestion.FileUploaded: ("ingestion.check_file",),
     ingestion.ResultFileStored: ("ingestion.adopt_file",),
+    ingestion.OutputFileStored: ("ingestion.adopt_output",),
     ingestion.SealDataset: ("ingestion.seal_dataset",),
     ingestion.DatasetSealed: ("finetuning.accept_dataset", "workloads.hear_dataset"),
     ingestion.DatasetRefused: ("finetuning.refuse_dataset", "workloads.hear_refusal"),
@@ -41,6 +43,10 @@ CONSUMERS: dict[type[Message], tuple[str, ...]] = {
     releases.ReleaseStarted: ("workloads.hear_release",),
     releases.ReleasePromoted: ("workloads.hear_promotion", "drift.pin_baseline"),
     releases.ReleaseRolledBack: ("workloads.hear_rollback",),
+    batches.BatchCompleted: (),
+    batches.BatchFailed: (),
+    batches.BatchCancelled: (),
+    batches.BatchExpired: (),
     feedback.ResolveOutcome: ("feedback.resolve_outcome",),
     feedback.CorrectionRecorded: ("workloads.hear_correction",),
     feedback.CurateCorrections: ("feedback.curate_corrections",),

@@ -41,6 +41,27 @@ class ResultFileStored(Message):
         return self.file_id
 
 
+class OutputFileStored(Message):
+    """The bytes of a file that a batch made are stored; ingestion lists it among the files.
+
+    Emitted by inference, which chose the id and shows it once the file can be fetched. It is the
+    same fact as `file.result_stored.v1`, of which older readers know one purpose only.
+    """
+
+    type: ClassVar[str] = "file.result_stored.v2"
+    file_id: str
+    purpose: Literal["batch_output"] = "batch_output"
+    filename: str
+    digest: str
+    bytes: int
+    # Seconds from the making of the file's row; None keeps it.
+    expires_after_seconds: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.file_id
+
+
 class Source(BaseModel):
     """Rows for a dataset: a blob of JSON lines, and how many of its rows to take."""
 

@@ -16,6 +16,7 @@ from services.delivery.service.posting import Post, Posting
 from services.delivery.service.webhooks import Changes, NewEndpoint
 from services.delivery.settings import DeliverySettings
 from shared.context import Context
+from shared.contracts.batches import BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
 from shared.contracts.finetuning import JobCancelled, JobCreated, JobFailed, JobSucceeded
 from shared.errors import Invalid, Missing, QuotaExceeded
 from shared.ids import Project
@@ -117,6 +118,22 @@ def test_a_receiver_hears_of_its_project_from_then_on_and_believes_it(
         (200, events[0].id),
     ]
     assert logged[0].answer == SAID
+
+
+def test_the_end_of_a_batch_is_told_by_openais_name(bench, outbound, receiver, post):
+    names = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
+    endpoint = created(bench, receiver.url, types=names)
+    counts = {"total": 3, "completed": 2, "failed": 1}
+    with bench.app.open(A) as uow:
+        uow.emit(BatchCompleted(batch_id="batch_1", **counts))
+        uow.emit(BatchFailed(batch_id="batch_2", code="empty_file", message="It is empty."))
+        uow.emit(BatchCancelled(batch_id="batch_3", **counts))
+        uow.emit(BatchExpired(batch_id="batch_4", **counts))
+    while post_news(post):
+        pass
+    events = [unwrapped(heard, secret_of(endpoint)) for heard in receiver.heard]
+    assert [event.type for event in events] == list(names)
+    assert [event.data.id for event in events] == ["batch_1", "batch_2", "batch_3", "batch_4"]
 
 
 def test_another_secret_is_not_believed(bench, outbound, receiver, post):
