@@ -31,6 +31,7 @@ class AnsweredRequest:
         is_error: Nobody answered.
         is_fallback: Another model answered, because the assigned one could not.
         is_cached: The answer came from the cache.
+        is_batch: It was a line of a batch, which nobody waits for.
         unit: Hash of what is never torn apart, for example a user.
     """
 
@@ -38,6 +39,7 @@ class AnsweredRequest:
     is_error: bool
     is_fallback: bool
     is_cached: bool
+    is_batch: bool
     latency_ms: float
     output_tokens: int
     unit: str
@@ -60,13 +62,14 @@ def judge_record(
     What a record says: harms, and whether units went where they should.
 
     An answer from the cache or of a fallback says nothing about the assigned model's speed and
-    length; that a fallback was needed is a failure of the assigned one.
+    length; that a fallback was needed is a failure of the assigned one. A batch stands back behind
+    those who wait, so its latency says nothing either.
     """
     is_own = not (row.is_error or row.is_fallback or row.is_cached)
     return CanaryOutcome(
         arm=arm_of(row.release, canary_release),
         is_error=None if row.is_cached else row.is_error or row.is_fallback,
-        latency_ms=row.latency_ms if is_own else None,
+        latency_ms=row.latency_ms if is_own and not row.is_batch else None,
         tokens=row.output_tokens if is_own else None,
         planned_share=planned_share(ramps, row.at) if is_first_of_unit else None,
     )

@@ -75,6 +75,7 @@ def read_records(
             is_error=row.status == "error",
             is_fallback=row.fallback,
             is_cached=row.cached,
+            is_batch=row.door == "batch",
             latency_ms=row.latency_ms,
             output_tokens=row.output_tokens,
             unit=row.unit_hash,

@@ -24,6 +24,7 @@ def _request(**changes) -> AnsweredRequest:
         "is_error": False,
         "is_fallback": False,
         "is_cached": False,
+        "is_batch": False,
         "latency_ms": 120.0,
         "output_tokens": 40,
         "unit": "u1",
@@ -55,6 +56,11 @@ def test_own_answer_counts_for_every_guardrail():
 def test_foreign_answer_says_nothing_on_speed_and_length(flag, is_error):
     seen = _judge(**{flag: True})
     assert (seen.is_error, seen.latency_ms, seen.tokens) == (is_error, None, None)
+
+
+def test_a_line_of_a_batch_says_nothing_on_speed():
+    seen = _judge(is_batch=True)
+    assert (seen.is_error, seen.latency_ms, seen.tokens) == (False, None, 40)
 
 
 @pytest.mark.parametrize(
