@@ -13,7 +13,7 @@ from typing import Any, Literal
 from services.inference.domain.routing import Arm
 from shared.ids import instant_of
 
-Door = Literal["http", "queue"]
+Door = Literal["http", "queue", "batch"]
 
 
 @dataclass(frozen=True, slots=True)

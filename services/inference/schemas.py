@@ -6,10 +6,10 @@ would change the answer and is not supported is refused by name.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.inference.domain.generation import Sampling
 from services.inference.domain.tools import Tools, choose_tools
@@ -252,6 +252,26 @@ class EmbeddingRequest(_Body):
         if isinstance(given[0], int):
             return [[token for token in given if isinstance(token, int)]]
         return [each for each in given if not isinstance(each, int)]
+
+
+Request = TypeVar("Request", bound=_Body)
+
+
+def read_body(kind: type[Request], body: object) -> Request:
+    """
+    A request that came by another way than HTTP.
+
+    Raises:
+        Invalid: Names the first field that is wrong.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"])) or None
+        raise Invalid(
+            f"{param or 'The request'}: {first['msg']}.", code="invalid_value", param=param
+        ) from error
 
 
 def _refuse(param: str, given: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -12,7 +13,7 @@ from shared.settings import BaseServiceSettings
 
 
 class InferenceSettings(BaseServiceSettings):
-    """Of both doors; limits are per process."""
+    """Of all doors; limits are per process."""
 
     model_config = SettingsConfigDict(env_prefix="PERPETUNE_INFERENCE_")
 
@@ -64,6 +65,23 @@ class InferenceSettings(BaseServiceSettings):
     # A door that was not heard of for this long is dead; its messages go back to their queues.
     door_dead_seconds: Annotated[float, Ge(1), Le(3600)] = 15.0
 
+    # Batches. OpenAI's own limits of a file.
+    batch_max_requests: Annotated[int, Ge(1), Le(1_000_000)] = 50_000
+    batch_max_file_bytes: Annotated[int, Ge(1_024), Le(1 << 30)] = 200 << 20
+    # Lines asked at once, of all batches together: half the slots of a child, so that whoever
+    # waits for an answer finds one free.
+    batch_concurrency: Annotated[int, Ge(1), Le(1_000)] = 4
+    # Batches begun at once, each of another project.
+    batch_projects: Annotated[int, Ge(1), Le(1_000)] = 32
+    # One line, repetitions of one try included. Nobody waits for it, and a long one takes its time.
+    batch_total_seconds: Annotated[float, Ge(0.1), Le(3600)] = 300.0
+    # How often new batches, and changes of one that is worked on, are looked for.
+    batch_poll_seconds: Annotated[float, Ge(0.05), Le(60)] = 1.0
+    # Starts without progress after which a batch has failed.
+    batch_max_attempts: Annotated[int, Ge(1), Le(100)] = 5
+    # As for jobs: the openai client gives up a request after 600 s and repeats it twice.
+    batch_retry_window_seconds: Annotated[float, Ge(0), Le(86_400)] = 1800.0
+
     @model_validator(mode="after")
     def _attempts_fit_the_total(self) -> InferenceSettings:
         if self.attempt_seconds > self.total_seconds:
@@ -75,3 +93,9 @@ class InferenceSettings(BaseServiceSettings):
         if self.breaker_pause_seconds > self.breaker_longest_pause_seconds:
             raise ValueError("breaker_pause_seconds must not exceed breaker_longest_pause_seconds")
         return self
+
+
+@cache
+def inference_settings() -> InferenceSettings:
+    """Those of this process."""
+    return InferenceSettings()

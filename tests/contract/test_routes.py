@@ -37,6 +37,7 @@ ADDING = {
     "/api/v1/releases",
     "/api/v1/workloads",
     "/api/v1/workloads/{name:path}/cycles",
+    "/v1/batches",
     "/v1/files",
     "/v1/fine_tuning/jobs",
     "/v1/fine_tuning/jobs/{job_id}/resume",

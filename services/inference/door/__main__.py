@@ -1,4 +1,4 @@
-"""Entry of the queue door: `python -m services.inference.door`."""
+"""Entry of the doors that nobody calls: `python -m services.inference.door`, queue and batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import signal
 
 from redis.asyncio import Redis
 
+from services.inference.batches.asking import Asker
+from services.inference.batches.runner import BatchRunner
 from services.inference.bootstrap import open_inference
 from services.inference.door.answers import Answers
 from services.inference.door.dead_letters import DeadLetters
@@ -14,7 +16,7 @@ from services.inference.door.door import QueueDoor
 from services.inference.door.mailbox import Mailbox
 from shared.keys import KEYS_QUERY, keys_from_rows
 from shared.logging import configure_logging, get_logger
-from shared.process import process_settings, process_units, spine_units
+from shared.process import process_blobs, process_settings, process_units, spine_units
 from shared.settings import CoreSettings
 from shared.snapshots import Snapshot
 
@@ -26,7 +28,7 @@ _SOCKET_SECONDS = 10
 
 
 async def serve(core: CoreSettings, stop: asyncio.Event) -> None:
-    """Answer the queues of all projects that have a key, until *stop*."""
+    """Answer the queues of all projects that have a key, and their batches, until *stop*."""
     keys = Snapshot(
         spine_units(), KEYS_QUERY, keys_from_rows, period_seconds=core.snapshot_milliseconds / 1000
     )
@@ -52,8 +54,23 @@ async def serve(core: CoreSettings, stop: asyncio.Event) -> None:
             projects=lambda: {key.project for key in keys.value.values()},
             settings=settings,
         )
+        batches = BatchRunner(
+            Asker(
+                inference.core,
+                inference.embeddings,
+                total_seconds=settings.batch_total_seconds,
+                concurrency=settings.batch_concurrency,
+            ),
+            units=process_units(),
+            spine=spine_units(),
+            blobs=process_blobs(),
+            settings=settings,
+            lease_seconds=core.lease_seconds,
+        )
         _log.info("door_started")
-        await door.run(stop, drain_seconds=_DRAIN_SECONDS)
+        async with asyncio.TaskGroup() as doors:
+            doors.create_task(door.run(stop, drain_seconds=_DRAIN_SECONDS))
+            doors.create_task(batches.run(stop))
     keys.stop()
     _log.info("door_stopped")
 

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pydantic import ValidationError
-
 from services.inference.core import Answer, Core
 from services.inference.door.answers import Answers
 from services.inference.door.dead_letters import DeadLetters, Letter, heading
@@ -19,7 +17,7 @@ from services.inference.door.mailbox import Mailbox, RedisError
 from services.inference.door.messages import Malformed, Request, Sender, read_request, write_reply
 from services.inference.jobs import Origin, chat_job
 from services.inference.repository.door_answers import StoredAnswer
-from services.inference.schemas import ChatRequest
+from services.inference.schemas import ChatRequest, read_body
 from services.inference.settings import InferenceSettings
 from shared.errors import Conflict, Invalid, PerpetuneError
 from shared.ids import Project
@@ -179,14 +177,7 @@ class QueueDoor:
             return _failed(PerpetuneError(_BROKEN, code="internal_error"))
 
     async def _generate(self, project: Project, request: Request) -> Answer:
-        try:
-            body = ChatRequest.model_validate(request.body)
-        except ValidationError as error:
-            first = error.errors()[0]
-            param = ".".join(map(str, first["loc"])) or None
-            raise Invalid(
-                f"{param or 'The request'}: {first['msg']}.", code="invalid_value", param=param
-            ) from error
+        body = read_body(ChatRequest, request.body)
         if body.stream:
             raise Invalid(
                 "A queue carries whole answers; leave 'stream' out.",

@@ -172,7 +172,7 @@ def add_project(database: Any) -> None:
 class DoorProcess:
     """`python -m services.inference.door`."""
 
-    def __init__(self, world: World, database: Any, bus_url: str) -> None:
+    def __init__(self, world: World, database: Any, bus_url: str, **settings: str) -> None:
         with Redis.from_url(bus_url) as redis:
             self._before = redis.smembers(HOLDINGS)
         self._process = subprocess.Popen(
@@ -188,7 +188,8 @@ class DoorProcess:
                 "PERPETUNE_SERVING_URL": world.serving_url,
                 "PERPETUNE_SECRET_RECEIPT_KEY": "secret",
                 "PERPETUNE_INFERENCE_DOOR_DEAD_SECONDS": "1.5",
-            },
+            }
+            | {f"PERPETUNE_{name}": value for name, value in settings.items()},
         )
 
     def await_ready(self, post: Post) -> None:
