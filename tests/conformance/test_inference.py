@@ -12,8 +12,9 @@ import httpx2
 import openai
 import pydantic
 import pytest
+from openai.types import Batch
 
-from tests.conformance.checks import in_both_modes, missing
+from tests.conformance.checks import in_both_modes
 from tests.conformance.samples import BASE, jsonl
 
 # What the tuned models were asked.
@@ -238,33 +239,55 @@ def test_check_59_two_thousand_inputs_are_embedded(client):
     assert len(client.embeddings.create(model=BASE, input=["sky"] * 2_048).data) == 2_048
 
 
-@missing("batches are not offered yet")
-@slow
-def test_check_60_batches_run_to_their_end(client):
-    """A batch ends with a line for each request, in its output or its error file."""
-
-    def line(number: int, model: str) -> dict[str, object]:
-        body = {"model": model, "messages": SKY, "max_tokens": 2}
-        return {
-            "custom_id": str(number),
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": body,
-        }
-
-    content = jsonl([line(1, BASE), line(2, "gpt-9"), line(3, BASE)])
+def batch_of(client: openai.OpenAI, models: list[str], **fields) -> Batch:
+    """A batch with a line for each of *models*, which are named by their numbers from 1."""
+    content = jsonl(
+        [
+            {
+                "custom_id": str(number),
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {"model": model, "messages": SKY, "max_tokens": 2, **fields},
+            }
+            for number, model in enumerate(models, start=1)
+        ]
+    )
     file = client.files.create(file=("batch.jsonl", content), purpose="batch")
-    batch = client.batches.create(
+    return client.batches.create(
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
+
+
+def batch_when(client: openai.OpenAI, batch: Batch, *states: str) -> Batch:
+    """The batch when it is in one of *states*."""
     deadline = time.monotonic() + 60
-    while (batch := client.batches.retrieve(batch.id)).status != "completed":
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    while (batch := client.batches.retrieve(batch.id)).status not in states:
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.2)
+    return batch
+
+
+@slow
+@in_both_modes
+def test_check_60_batches_run_to_their_end(client):
+    """A batch ends with a line for each request, in its output or its error file."""
+    batch = batch_when(client, batch_of(client, [BASE, "gpt-9", BASE]), "completed")
     counts = batch.request_counts
     assert (counts.total, counts.completed, counts.failed) == (3, 2, 1)
     assert client.files.content(batch.output_file_id).text.count("\n") == 2
     assert client.files.content(batch.error_file_id).text.count("\n") == 1
+    assert batch.id in [each.id for each in client.batches.list(limit=1)]
+
+
+@slow
+@in_both_modes
+def test_check_60_batches_are_cancelled(client):
+    """A batch that is cancelled is `cancelling`, then `cancelled`, and keeps what it has."""
+    batch = batch_of(client, [BASE] * 200, max_tokens=200)
+    batch_when(client, batch, "in_progress")
+    assert client.batches.cancel(batch.id).status == "cancelling"
+    counts = batch_when(client, batch, "cancelled").request_counts
+    assert counts.completed + counts.failed == counts.total == 200
 
 
 @slow
