@@ -93,7 +93,9 @@ class Reader:
         Raises:
             AssertionError: It failed; the message names its line.
         """
-        script = block.text if block.language == "console" else f"python - <<'END'\n{block.text}END\n"
+        script = (
+            block.text if block.language == "console" else f"python - <<'END'\n{block.text}END\n"
+        )
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self._with_variables(script)],
             cwd=self._folder,

@@ -5,7 +5,7 @@ from alembic import op
 from infra.migrations.protection import protect
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 
 TABLE = """
 -- json, not jsonb: what was said comes back as it was, also characters that jsonb refuses.

@@ -1,4 +1,4 @@
-"""The HTTP door: OpenAI's inference routes, and the way to its batches."""
+"""The HTTP door: OpenAI's inference routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from prometheus_client.metrics_core import Metric
 from starlette.types import Receive, Scope, Send
 
 from services.inference import figures
-from services.inference.batches import api as batches
 from services.inference.bootstrap import Inference, open_inference
 from services.inference.core import Answer, StreamedAnswer
 from services.inference.jobs import Job, Origin, chat_job, completion_job
@@ -22,7 +21,6 @@ from shared.http import authorised
 from shared.keys import Caller
 
 router = APIRouter(tags=["inference"])
-router.include_router(batches.router)
 # The convention of nginx for a client that went away; nobody reads it.
 _CLIENT_CLOSED = 499
 

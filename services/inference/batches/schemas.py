@@ -7,14 +7,12 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Le, Len
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict
 
 from services.inference.batches.domain.states import TERMINAL, State
 from services.inference.batches.models import Batch
 from services.inference.batches.service import WINDOW
-
-Metadata = Annotated[dict[Annotated[str, Len(1, 64)], Annotated[str, Len(0, 512)]], Len(0, 16)]
 
 
 class _Body(BaseModel):
@@ -36,7 +34,7 @@ class CreateBatchBody(_Body):
     input_file_id: str
     endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
     completion_window: Literal["24h"]
-    metadata: Metadata | None = None
+    metadata: dict[str, str] | None = None
     output_expires_after: ExpiresAfter | None = None
 
     @property

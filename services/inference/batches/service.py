@@ -12,6 +12,7 @@ from services.inference.batches.repository import StoredFile
 from shared.db import UnitOfWork
 from shared.errors import Conflict, Invalid
 from shared.ids import new_id
+from shared.metadata import check_metadata
 from shared.spine import leases
 
 LEASE_KIND = "inference.batch"
@@ -47,8 +48,9 @@ def create_batch(
     Accept a batch and offer it to the doors; a repetition gets the batch it made before.
 
     Raises:
-        Invalid: The file is unknown, not meant for batches, or too large.
+        Invalid: The file is unknown, not meant for batches, or too large; or it is the metadata.
     """
+    check_metadata(command.metadata)
     repository.lock_request(uow, command.request_digest)
     if command.is_repetition:
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)
