@@ -1,8 +1,7 @@
 """A guide in Markdown, done as a reader does it: block by block, in one folder, nothing left out.
 
-The words behind the language of a block say how it is done: `terminal` keeps running in a terminal of
-its own until it says that it is ready, `yours` holds what each reader fills in. A `text` block shows
-what comes out and is not run.
+The word behind the language of a block says how it is done: `terminal` runs on in a terminal of its
+own, `yours` holds what each reader fills in. Other languages than console and Python are not run.
 """
 
 from __future__ import annotations
