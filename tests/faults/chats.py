@@ -1,7 +1,6 @@
 """Callers who ask a model through the gateway while a simulated model server misbehaves.
 
-The upstream of F-14 to F-19 is the model server: the southbound provider of fine-tuning jobs does
-not exist yet.
+The upstream of F-14 to F-19 is here the model server; for a provider of jobs see `training.py`.
 """
 
 from __future__ import annotations
@@ -28,10 +27,7 @@ from tests.faults.stack import Stack
 from tests.faults.trial import ACCEPTING, Bound, Trial
 from tests.faults.watching import until
 
-STANDS_FOR = (
-    "the upstream is the model server, played by a simulator; a southbound provider of fine-tuning "
-    "jobs does not exist yet, so nothing is said about one"
-)
+STANDS_FOR = "the upstream is the model server, played by a simulator"
 
 CALLERS = 6
 # Of a class of requests: the deadline that is scaled down from 30 s.

@@ -23,7 +23,7 @@ def test_lost_answers_cause_no_second_effect(stack, trial):
     """Answers to a load, to a chat and to the creating of a release lost after their effect.
 
     Guarantee: one resident, one release, put before its traffic once; the chat is answered and has
-    one record. It stands for the row's provider that accepted a job, which is still to come.
+    one record.
     """
     bound = Bound(
         BACKOFF_SECONDS + MACHINE_SECONDS,

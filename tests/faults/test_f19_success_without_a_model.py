@@ -28,7 +28,7 @@ def test_word_of_success_is_not_believed(stack, trial):
     """A model server that restarted says ready and answers 404, or says an unknown word.
 
     Guarantee: no chat is answered and no release goes before its traffic while it does; both do
-    afterwards. It stands for the row's provider that says a job succeeded, which is still to come.
+    afterwards.
     """
     bound = Bound(
         BACKOFF_SECONDS + MACHINE_SECONDS,

@@ -3,7 +3,7 @@ Providers, as the operator writes them into `providers.toml`, outside the databa
 
     [openai]
     base_url = "https://api.openai.com/v1"
-    key_file = "openai_key"        # beside this file; or key = "...", or key_variable = "NAME"
+    key = "sk-..."        # or key_file = "openai_key", beside this file; or key_variable = "NAME"
     models = ["gpt-4.1-mini-2025-04-14"]
 
 The file, and the file of a key, are for their owner alone (mode 0600).

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from finetuning_room import KEYS
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from finetuning_room import KEYS, PROJECT
 from provider_room import JOBS, MODEL, ROWS
+from sqlalchemy import text
 
+from services.finetuning import api as finetuning_api
+from services.finetuning.bootstrap import process_providers
+from services.finetuning.provider.life import end_run
+from shared.context import Context
+from shared.errors import Invalid
+from shared.ids import Project
+from shared.spine.deliveries import hasten
 from shared.testing import upstream as acts
 from shared.testing.provider.protocol import error
 
@@ -128,6 +138,38 @@ def test_model_of_another_project_is_unknown(home):
     ).json()["id"]
     body = {"model": home.job(first)["fine_tuned_model"], "training_file": file}
     assert home.client.post(JOBS, json=body, headers=rival).status_code == 404
+
+
+def test_run_is_seen_by_its_own_project_alone(home):
+    job_id = home.create()
+    count = text("SELECT count(*) FROM finetuning.provider_runs")
+    rival = Context.root(Project("rival"), "test")
+    for context, seen in ((PROJECT, 1), (rival, 0)):
+        with home.units.open(context) as uow:
+            assert uow.session.execute(count).scalar_one() == seen
+    with home.units.open(rival) as uow:
+        end_run(uow, job_id)
+        hasten(uow.session, "finetuning.continue_job", job_id)
+    assert home.run(job_id).phase == "uploading"
+
+
+def test_dataset_of_a_provider_is_checked_and_not_counted(home):
+    home.create(validation_file=home.upload(ROWS[:3]))
+    (dataset,) = home.rows(
+        "SELECT state, base, training_rows, training_tokens, token_report FROM ingestion.datasets"
+    )
+    assert tuple(dataset) == ("sealed", MODEL, 12, 0, None)
+    findings = home.rows("SELECT rule FROM ingestion.findings WHERE subject LIKE 'ds%'")
+    assert {row.rule for row in findings} == {"train_validation_leak"}
+
+
+def test_gateway_with_unfit_providers_does_not_start(home, tmp_path):
+    file = tmp_path / "secrets" / "providers.toml"
+    file.chmod(0o644)
+    process_providers.cache_clear()
+    app = FastAPI(lifespan=finetuning_api.lifespan)
+    with pytest.raises(Invalid, match="mode 0600"), TestClient(app):
+        pass
 
 
 def test_unfit_rows_fail_the_job_before_anything_is_sent(home, service):
