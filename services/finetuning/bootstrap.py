@@ -7,7 +7,7 @@ from functools import cache
 from services.finetuning.provider.configuration import Providers, read_providers
 from services.finetuning.provider.openai_client import OpenAIProvider
 from services.finetuning.provider.ports import Provider
-from services.finetuning.provider.steps import Desk
+from services.finetuning.provider.step import Desk
 from services.finetuning.settings import finetuning_settings
 from shared.process import process_blobs, process_settings
 

@@ -13,7 +13,8 @@ from services.finetuning.domain.provider import (
 )
 from services.finetuning.models import Job, ProviderRun
 from services.finetuning.provider import repository
-from services.finetuning.provider.steps import Desk, Outcome, Step, plan_step
+from services.finetuning.provider.planning import plan_step
+from services.finetuning.provider.step import Desk, Outcome, Step
 from services.finetuning.service.ending import fail_job
 from services.finetuning.settings import FinetuningSettings
 from shared.contracts.finetuning import ContinueJob
