@@ -1,4 +1,4 @@
-"""How a check says in which modes the client runs it, or why it is not offered yet."""
+"""How a check says in which modes the client runs it; which ones are not taken on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,6 @@ EXCLUDED = {
     65: "graders are offered later",
     66: "paths of Azure are not offered",
 }
-
-
-def missing(why: str) -> pytest.MarkDecorator:
-    """Not offered yet: whoever adds it has to take the mark away."""
-    return pytest.mark.xfail(strict=True, reason=why)
 
 
 def number_of(name: str) -> int | None:

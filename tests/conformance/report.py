@@ -22,7 +22,7 @@ class Outcome:
         number: Of the check.
         proves: What it shows, in a sentence.
         mode: `normal` or `strict`.
-        verdict: `pass`, `missing`, `skipped` or `FAIL`.
+        verdict: `pass`, `skipped` or `FAIL`.
         reason: Why it did not pass.
     """
 
@@ -37,8 +37,6 @@ class Outcome:
         proves = (item.function.__doc__ or item.name).strip().splitlines()[0]  # type: ignore[attr-defined]  # of a function
         called = getattr(item, "callspec", None)
         mode = called.params.get("client", "normal") if called else "normal"
-        if hasattr(outcome, "wasxfail") and outcome.skipped:
-            return cls(number, proves, mode, "missing", outcome.wasxfail.removeprefix("reason: "))
         if outcome.skipped:
             return cls(number, proves, mode, "skipped", str(outcome.longrepr[-1]))  # type: ignore[index]  # of a skip it is a tuple
         if outcome.passed:
@@ -88,7 +86,7 @@ def _row(number: int, found: Sequence[Outcome]) -> str:
     )
 
 
-_FROM_BAD_TO_GOOD = ("FAIL", "missing", "skipped", "pass")
+_FROM_BAD_TO_GOOD = ("FAIL", "skipped", "pass")
 
 
 def _worst(verdicts: Iterable[str]) -> str:
