@@ -17,10 +17,10 @@ from services.cli.demo.bus import Bus
 from services.cli.demo.demonstration import Demonstration
 from services.cli.demo.listings import INSTRUCTION
 from services.cli.demo.material import Material, from_file, generated
-from services.cli.demo.screen import Screen
 from services.cli.demo.summary import Summary
 from services.cli.errors import CommandFailed
 from services.cli.output import AsJson, make_console, write_json
+from services.cli.screen import Screen
 from shared.settings import CoreSettings
 
 _ROWS = 160

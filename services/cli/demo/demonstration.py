@@ -11,10 +11,10 @@ from openai.types.fine_tuning import SupervisedHyperparametersParam
 from services.cli.connection import Connection
 from services.cli.demo.bus import Bus
 from services.cli.demo.material import Material
-from services.cli.demo.screen import Screen
 from services.cli.demo.summary import Summary
 from services.cli.demo.traffic import Traffic
 from services.cli.errors import CommandFailed
+from services.cli.screen import Screen
 from shared.rendering.bases import find_base
 from shared.rendering.tokenizer import encode
 

@@ -13,8 +13,8 @@ from typing import Any
 from services.cli.connection import Connection
 from services.cli.demo.listings import Case, World
 from services.cli.demo.material import Supply
-from services.cli.demo.waiting import POLL_SECONDS
 from services.cli.errors import CommandFailed
+from services.cli.waiting import POLL_SECONDS
 
 USERS = tuple(f"u-{number:03d}" for number in range(200))
 MOST_REQUESTS = 250

@@ -9,9 +9,9 @@ import time
 import pytest
 from rich.console import Console
 
-from services.cli.demo.curve import draw
-from services.cli.demo.screen import Screen, interval
+from services.cli.curve import draw
 from services.cli.demo.summary import COLUMNS, StepRecord, Summary
+from services.cli.screen import Screen, interval
 
 
 def test_step_splits_its_time_into_training_serving_and_waiting():

@@ -10,8 +10,8 @@ from services.cli.connection import Connection
 from services.cli.demo.listings import Listings, World
 from services.cli.demo.material import Supply
 from services.cli.demo.traffic import AT_ONCE, MOST_REQUESTS, Traffic, share_right
-from services.cli.demo.waiting import POLL_SECONDS
 from services.cli.errors import CommandFailed
+from services.cli.waiting import POLL_SECONDS
 
 ASKED = "/v1/chat/completions"
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from services.cli.demo.demonstration import Demonstration
 from services.cli.demo.listings import World
-from services.cli.demo.screen import Watch, percent
 from services.cli.demo.summary import StepRecord
-from services.cli.demo.waiting import wait_for
 from services.cli.errors import CommandFailed
+from services.cli.screen import Watch, percent
+from services.cli.waiting import wait_for
 
 _LOAD_TIMEOUT_SECONDS = 120.0
 _DECIDE_TIMEOUT_SECONDS = 20.0

@@ -9,7 +9,7 @@ from services.cli.demo.demonstration import Demonstration
 from services.cli.demo.listings import World
 from services.cli.demo.summary import StepRecord
 from services.cli.demo.traffic import Answer, share_right
-from services.cli.demo.waiting import wait_for
+from services.cli.waiting import wait_for
 
 NAME = "drift"
 TITLE = "the world changes"

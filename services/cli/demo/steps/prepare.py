@@ -9,12 +9,10 @@ from services.cli.connection import Connection
 from services.cli.demo.demonstration import BASE_MODEL, POLICY, WORKLOAD, Demonstration
 from services.cli.demo.material import jsonl
 from services.cli.demo.summary import StepRecord
-from services.cli.demo.waiting import wait_for
-from services.cli.errors import CommandFailed
+from services.cli.following import checked_file
 
 NAME = "data"
 TITLE = "a workload and its data"
-_CHECK_TIMEOUT_SECONDS = 60.0
 
 
 def run(demo: Demonstration, record: StepRecord) -> None:
@@ -32,7 +30,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
             file=(f"{name}.jsonl", jsonl(cases)), purpose="fine-tune"
         )
         demo.files[name] = uploaded.id
-        report = _report(demo.connection, uploaded.id)
+        report = checked_file(demo.connection, uploaded.id)
         rows.append((name, uploaded.id, str(len(cases)), report["gate"], _found(report)))
     demo.screen.table(("file", "id", "rows", "checks", "findings"), rows)
     record.facts["training_rows"] = len(demo.material.training)
@@ -44,23 +42,6 @@ def _create_workload(connection: Connection) -> str:
     name = next(name for name in names if name not in taken)
     connection.post("workloads", body={"name": name, "base_model": BASE_MODEL, "policy": POLICY})
     return name
-
-
-def _report(connection: Connection, file_id: str) -> dict[str, Any]:
-    def checked() -> dict[str, Any] | None:
-        report = connection.get("files", file_id, "report")
-        return report if report["gate"] != "pending" else None
-
-    report = wait_for(
-        f"the checks of file {file_id}", checked, timeout_seconds=_CHECK_TIMEOUT_SECONDS
-    )
-    if report["gate"] == "fail":
-        first = next(found for found in report["findings"] if found["severity"] == "error")
-        raise CommandFailed(
-            f"The data did not pass the checks. Line {first['line']}: {first['message']} "
-            f"{first['fix']}"
-        )
-    return report
 
 
 def _found(report: dict[str, Any]) -> str:

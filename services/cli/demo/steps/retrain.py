@@ -6,11 +6,12 @@ from typing import Any
 
 from services.cli.demo.demonstration import POLICY, Demonstration
 from services.cli.demo.listings import World
-from services.cli.demo.steps import canary, evaluate, jobs
+from services.cli.demo.steps import canary, jobs
 from services.cli.demo.summary import StepRecord
 from services.cli.demo.traffic import Answer, share_right
-from services.cli.demo.waiting import wait_for
 from services.cli.errors import CommandFailed
+from services.cli.following import show_evaluation
+from services.cli.waiting import wait_for
 
 NAME = "retraining"
 TITLE = "corrections, retraining, and back"
@@ -31,7 +32,7 @@ def run(demo: Demonstration, record: StepRecord) -> None:
     cycle = _await(demo, "evaluation", lambda now: now["model"] is not None)
     with record.timed("serving"):
         cycle = _await(demo, "gate", lambda now: now["evaluation_id"] is not None, seconds=600.0)
-    evaluate.show(demo.screen, demo.connection.get("evaluations", cycle["evaluation_id"]))
+    show_evaluation(demo.screen, demo.connection.get("evaluations", cycle["evaluation_id"]))
     cycle = _await(demo, "release", lambda now: now["release_id"] is not None)
     canary.follow(demo, record, cycle["release_id"], World.CHANGED, wanted="live")
     cycle = _await(demo, "cycle", lambda now: now["state"] == "closed", may_close=True)

@@ -6,7 +6,7 @@ from services.cli.demo.demonstration import POLICY, Demonstration
 from services.cli.demo.listings import World
 from services.cli.demo.summary import StepRecord
 from services.cli.demo.traffic import share_right
-from services.cli.demo.waiting import wait_for
+from services.cli.waiting import wait_for
 
 NAME = "two doors"
 TITLE = "traffic over both doors"

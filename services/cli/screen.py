@@ -1,4 +1,4 @@
-"""What people see of the demonstration: live on a terminal, plain lines elsewhere."""
+"""What people see of something long: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.demo.curve import draw
+from services.cli.curve import draw
 
 # Where lines stay for good, one every few seconds tells enough.
 _PLAIN_SECONDS = 5.0
@@ -78,7 +78,7 @@ class Watch:
 
 
 class Screen:
-    """Where the demonstration is told."""
+    """Where it is told, step by step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
