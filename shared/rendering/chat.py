@@ -88,7 +88,7 @@ def render(
             told = None
     for position, message in enumerate(messages):
         role = _written_role(message, position)
-        text = _text(message, position)
+        text = text_of(message, position)
         if told is not None:
             # The first message is the system's.
             text, told = f"{text}\n\n{told}", None
@@ -156,7 +156,13 @@ def _weight(message: Message, position: int) -> int:
     return int(weight)
 
 
-def _text(message: Message, position: int) -> str:
+def text_of(message: Message, position: int = 0) -> str:
+    """
+    What a message says, as its turn has it: its text, then the calls of tools.
+
+    Raises:
+        Invalid: It cannot be written; `param` names it by its *position* in the chat.
+    """
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise Invalid(
