@@ -68,6 +68,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def imports(self) -> Path:
+        """Fine-tunes of other services, a folder each; made by the terminal door."""
+        return self.root / "imports"
+
+    @property
     def supervisor_socket(self) -> Path:
         """Control socket of the supervisor; in the temporary folder where the home is too deep."""
         inside = self.run / "supervisor.sock"

@@ -39,6 +39,11 @@ class Connection:
         """Whether the address is the local stack's."""
         return self.url == self.local.gateway_url
 
+    @property
+    def seconds(self) -> float:
+        """Longest wait for an answer."""
+        return self._settings.request_timeout_seconds
+
     @cached_property
     def key(self) -> str:
         """
@@ -63,12 +68,12 @@ class Connection:
         return openai.OpenAI(
             base_url=f"{self.url}/v1",
             api_key=self.key,
-            timeout=self._settings.request_timeout_seconds,
+            timeout=self.seconds,
         )
 
     @cached_property
     def _http(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=self._settings.request_timeout_seconds)
+        return httpx2.Client(base_url=self.url, timeout=self.seconds)
 
     def get(self, *parts: str, **query: Any) -> Json:  # noqa: ANN401 - values of a query string
         """

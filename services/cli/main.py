@@ -15,6 +15,7 @@ from services.cli.commands import (
     dead_letters,
     demo,
     events,
+    imports,
     jobs,
     keys,
     releases,
@@ -83,6 +84,7 @@ app.command("events")(events.events)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(keys.app, name="key")
+app.add_typer(imports.app, name="import")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(releases.app, name="releases")
 app.add_typer(workloads.app, name="workloads")

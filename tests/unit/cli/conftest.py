@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,19 +20,43 @@ class Stub:
     """
     Attributes:
         answers: By method and path without query: status, JSON body and further headers.
+        first: Answers that are given once each, before those of `answers`.
         asked: Method, path with query, parsed body, Authorization header.
     """
 
     url: str = ""
     answers: dict[tuple[str, str], tuple[int, object, dict[str, str]]] = field(default_factory=dict)
+    first: dict[tuple[str, str], list[tuple[int, object, dict[str, str]]]] = field(
+        default_factory=dict
+    )
     asked: list[tuple[str, str, object, str | None]] = field(default_factory=list)
 
     def will_answer(self, method, path, body, status=200, headers=None):
         self.answers[method, path] = (status, body, headers or {})
 
+    def will_first_answer(self, method, path, body, status=200, headers=None):
+        self.first.setdefault((method, path), []).append((status, body, headers or {}))
+
+    def bodies(self, method, path):
+        """What was asked of a route, in order."""
+        return [body for verb, at, body, _ in self.asked if (verb, at) == (method, path)]
+
 
 @pytest.fixture
 def stub():
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture
+def provider():
+    """The service that is left."""
+    with serving() as served:
+        yield served
+
+
+@contextmanager
+def serving():
     served = Stub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,7 +66,12 @@ def stub():
             served.asked.append((self.command, self.path, body, self.headers.get("authorization")))
             missing = {"error": {"message": "There is no such route.", "code": "unknown_url"}}
             path = self.path.partition("?")[0]
-            status, answer, headers = served.answers.get((self.command, path), (404, missing, {}))
+            once = served.first.get((self.command, path))
+            status, answer, headers = (
+                once.pop(0)
+                if once
+                else served.answers.get((self.command, path), (404, missing, {}))
+            )
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
@@ -59,9 +89,11 @@ def stub():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield served
-    server.shutdown()
-    server.server_close()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -1,0 +1,275 @@
+"""The service that is left, by OpenAI's client: its jobs, files and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
+
+import openai
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionMessage,
+    ChatCompletionMessageParam,
+)
+from openai.types.fine_tuning import FineTuningJob
+
+from services.cli.errors import CommandFailed
+from services.cli.imports.chats import Chat
+from services.cli.imports.journal import Golden
+from services.cli.imports.patience import Pace, TryAgain, patiently
+from shared.errors import Invalid
+from shared.rendering.chat import text_of
+
+# Several times what this installation trains on; a larger file is to be sampled by its owner.
+MOST_FILE_BYTES = 64 << 20
+# What the API of evaluations takes.
+_LONGEST_ERROR = 1000
+_PAGE = 100
+# Of a 400 only these say that the prompt is at fault, and not what is the same in all requests.
+_CODES_OF_PROMPTS = frozenset(
+    {
+        "context_length_exceeded",
+        "string_above_max_length",
+        "content_filter",
+        "content_policy_violation",
+        "invalid_prompt",
+    }
+)
+_PARAMS_OF_PROMPTS = ("messages", "tools", "functions")
+
+T = TypeVar("T")
+
+
+class Unfetchable(Exception):
+    """A file that the service does not give out; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the service: its name, and its length in bytes where it says so."""
+
+    name: str
+    bytes: int | None
+
+
+class OldService:
+    """Paced, and patient within bounds: the client's own repetitions are switched off."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        per_minute: float,
+        seconds: float,
+        on_wait: Callable[[str], None],
+    ) -> None:
+        """
+        Args:
+            url: Ends with /v1.
+            key: Goes into the header of requests and nowhere else.
+            per_minute: Most requests in a minute.
+            seconds: Longest wait for an answer.
+            on_wait: Hears of every pause.
+        """
+        self._client = openai.OpenAI(base_url=url, api_key=key, timeout=seconds, max_retries=0)
+        self._pace = Pace(per_minute)
+        self._on_wait = on_wait
+
+    def jobs(self) -> list[FineTuningJob]:
+        """All jobs that made a model, newest first."""
+        jobs: list[FineTuningJob] = []
+        after: str | openai.Omit = openai.omit
+        while True:
+            page = self._read(partial(self._client.fine_tuning.jobs.list, limit=_PAGE, after=after))
+            jobs += [job for job in page.data if job.status == "succeeded" and job.fine_tuned_model]
+            if not page.has_more or not page.data:
+                return jobs
+            after = page.data[-1].id
+
+    def job(self, job_id: str) -> FineTuningJob:
+        return self._read(lambda: self._client.fine_tuning.jobs.retrieve(job_id))
+
+    def models(self) -> set[str]:
+        """Ids of the models that answer."""
+        return {model.id for model in self._read(self._client.models.list).data}
+
+    def file(self, file_id: str) -> StoredFile:
+        """
+        Raises:
+            Unfetchable: The file is gone, expired or not this key's business.
+        """
+        with _fetching(file_id):
+            found = self._read(lambda: self._client.files.retrieve(file_id))
+        return StoredFile(found.filename or file_id, found.bytes)
+
+    def content(self, file_id: str) -> bytes:
+        """
+        Raises:
+            Unfetchable: As `file`.
+            CommandFailed: It is larger than `MOST_FILE_BYTES`.
+        """
+        with _fetching(file_id):
+            return self._read(lambda: self._download(file_id))
+
+    def ask(self, model: str, case: Chat, *, max_answer_tokens: int) -> Golden:
+        """
+        One attempt at one answer, as certain as the model can be (temperature 0).
+
+        Returns:
+            The answer; or, for a prompt that the service refuses, the reason.
+
+        Raises:
+            TryAgain: It may work later.
+            CommandFailed: It never will, for this prompt or any other.
+        """
+        self._pace.wait()
+        begun = time.monotonic()
+        try:
+            with _mapped():
+                answer = self._client.chat.completions.create(
+                    model=model,
+                    messages=cast("list[ChatCompletionMessageParam]", list(case.messages)),
+                    temperature=0,
+                    max_completion_tokens=max_answer_tokens,
+                    **case.tools,
+                )
+        except _PromptRefused as refused:
+            return Golden(answer=None, error=str(refused)[:_LONGEST_ERROR])
+        return _golden(_whole(answer), (time.monotonic() - begun) * 1000)
+
+    def _read(self, call: Callable[[], T]) -> T:
+        def attempt() -> T:
+            self._pace.wait()
+            with _mapped():
+                return _whole(call())
+
+        return patiently(attempt, self._on_wait)
+
+    def _download(self, file_id: str) -> bytes:
+        content = bytearray()
+        with self._client.files.with_streaming_response.content(file_id) as response:
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MOST_FILE_BYTES:
+                    raise CommandFailed(
+                        f"File {file_id} has more than {MOST_FILE_BYTES >> 20} MiB; give a sample "
+                        "of it with --training-file or --validation-file."
+                    )
+        return bytes(content)
+
+
+def _whole(found: T) -> T:
+    """What was found; the client passes on as text what is no JSON, a proxy's page for example."""
+    if isinstance(found, str):
+        raise TryAgain("The service answered with something that is no JSON.", may_be_billed=True)
+    return found
+
+
+def _golden(answer: ChatCompletion, latency_ms: float) -> Golden:
+    if not answer.choices or answer.choices[0].message is None:
+        raise TryAgain("The service answered without an answer.", may_be_billed=True)
+    choice, usage = answer.choices[0], answer.usage
+    text, error = _text(choice.message, choice.finish_reason)
+    return Golden(
+        answer=text,
+        error=error,
+        latency_ms=latency_ms,
+        input_tokens=usage.prompt_tokens if usage else None,
+        output_tokens=usage.completion_tokens if usage else None,
+        is_cut=choice.finish_reason == "length",
+    )
+
+
+def _text(message: ChatCompletionMessage, ended: str | None) -> tuple[str | None, str | None]:
+    """The answer as training would write it, or why there is none."""
+    try:
+        return text_of(message.model_dump(exclude_none=True)), None
+    except Invalid:
+        return None, f"an empty answer (finish_reason {ended})"
+
+
+class _PromptRefused(Exception):
+    pass
+
+
+class _Refused(CommandFailed):
+    """What the service said no to, with the status it said it by."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@contextlib.contextmanager
+def _fetching(file_id: str) -> Iterator[None]:
+    try:
+        yield
+    except _Refused as error:
+        if error.status in {400, 403, 404, 410}:
+            raise Unfetchable(f"File {file_id} cannot be fetched: {error}") from error
+        raise
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    """
+    What the client raises, as what is to be done about it.
+
+    Raises:
+        TryAgain: Limits of rate, broken connections, failures of the service.
+        _PromptRefused: This prompt will never be answered.
+        _Refused: The service says no to whatever is asked like this.
+    """
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise _meaning(error) from error
+    except openai.APIConnectionError as error:
+        raise TryAgain(
+            f"No answer from {error.request.url.host} ({error.__cause__ or error}).",
+            may_be_billed=True,
+        ) from error
+    except (openai.APIError, ValueError) as error:
+        raise TryAgain(
+            f"The service's answer cannot be read ({error}).", may_be_billed=True
+        ) from error
+
+
+def _meaning(error: openai.APIStatusError) -> Exception:
+    said = f"{error.request.url.host} says {error.status_code}: {_words(error)}"
+    after = _retry_after(error)
+    if error.status_code == 429 and error.code != "insufficient_quota":
+        return TryAgain(said, after_seconds=after, may_be_billed=False)
+    if error.status_code in {408, 409} or error.status_code >= 500:
+        return TryAgain(said, after_seconds=after, may_be_billed=True)
+    if error.status_code == 400 and _is_about_the_prompt(error):
+        return _PromptRefused(_words(error))
+    return _Refused(said, error.status_code)
+
+
+def _is_about_the_prompt(error: openai.APIStatusError) -> bool:
+    return error.code in _CODES_OF_PROMPTS or (error.param or "").startswith(_PARAMS_OF_PROMPTS)
+
+
+def _words(error: openai.APIStatusError) -> str:
+    if error.status_code == 401:
+        # Some services repeat the key in their answer.
+        return "the key is not accepted."
+    body = error.body if isinstance(error.body, dict) else {}
+    marks = f" ({error.code})" if error.code else ""
+    return f"{body.get('message') or 'no explanation'}{marks}"
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    headers = error.response.headers
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) / unit)
+        except (KeyError, ValueError):
+            continue
+    return None

@@ -1,0 +1,1 @@
+"""The parity report: facts, a verdict by a written rule, and two forms of it."""

@@ -1,0 +1,1 @@
+"""The steps of an import; each looks first whether it has been taken already."""
