@@ -15,6 +15,9 @@ LOOPBACK = "127.0.0.1"
 
 Port = Annotated[int, Ge(1), Le(65_535)]
 
+# Settings with a port, one for each server.
+_PORTS = ("port", "postgres_port", "bus_port", "cache_port", "serving_port")
+
 
 class LocalSettings(BaseServiceSettings):
     """Where the local stack lives on this machine."""
@@ -35,10 +38,7 @@ class LocalSettings(BaseServiceSettings):
 
     def ports(self) -> dict[str, int]:
         """Every port the stack listens on, by the environment variable that sets it."""
-        return {
-            f"PERPETUNE_{name}".upper(): getattr(self, name)
-            for name in ("port", "postgres_port", "bus_port", "cache_port", "serving_port")
-        }
+        return {f"PERPETUNE_{name}".upper(): getattr(self, name) for name in _PORTS}
 
 
 def refuse_taken_ports(settings: LocalSettings) -> None:
@@ -81,3 +81,14 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports() -> dict[str, int]:
+    """Such a port for each server of a stack, by its setting; all of them different."""
+    found: dict[str, int] = {}
+    while len(found) < len(_PORTS):
+        port = free_port()
+        # One that was free a moment ago may be offered again.
+        if port not in found.values():
+            found[_PORTS[len(found)]] = port
+    return found

@@ -20,7 +20,7 @@ import pytest
 
 from infra.local import processes
 from infra.local.home import Home
-from infra.local.settings import LocalSettings, free_port
+from infra.local.settings import LocalSettings, free_port, free_ports
 from infra.local.stack import Stack
 from shared.db import Units, make_engine
 from shared.rotation import RotatingSecret
@@ -115,11 +115,7 @@ def receiver() -> Iterator[Receiver]:
 def live(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Live]:
     settings = LocalSettings(
         home=tmp_path_factory.mktemp("conformance") / "home",
-        port=free_port(),
-        postgres_port=free_port(),
-        bus_port=free_port(),
-        cache_port=free_port(),
-        serving_port=free_port(),
+        **free_ports(),
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PERPETUNE_WEBHOOK_HOSTS", receiver.host)

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from markdown_it import MarkdownIt
 
@@ -38,10 +39,6 @@ class Block:
     language: str
     mark: str
     text: str
-
-    @property
-    def is_run(self) -> bool:
-        return self.language in _RUN
 
     @property
     def assigned(self) -> set[str]:
@@ -79,22 +76,44 @@ class Reader:
     """Types what the guide says. Variables live on from block to block, as in a terminal."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], log: Path) -> None:
+        """
+        Args:
+            folder: Where everything is typed.
+            environment: Of all terminals.
+            log: What was typed and what came out.
+        """
         self._folder = folder
         self._environment = dict(environment)
+        self._log = log
         self._variables = log.with_suffix(".variables")
         self._variables.touch()
-        self._log = log
+        self._terminals = ExitStack()
 
-    def run(self, block: Block, *, seconds: float) -> str:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ctrl-C in every terminal that is still open."""
+        self._terminals.close()
+
+    def do(self, block: Block, text: str, *, seconds: float) -> str:
         """
         What a block printed.
+
+        Args:
+            block: Says where *text* stands and how it is meant.
+            text: What is typed: the block with what this reader fills in.
+            seconds: It may take.
 
         Raises:
             AssertionError: It failed; the message names its line.
         """
-        script = (
-            block.text if block.language == "console" else f"python - <<'END'\n{block.text}END\n"
-        )
+        if block.language not in _RUN:
+            return ""
+        if block.mark == "terminal":
+            self._terminals.enter_context(self._terminal(text))
+            return ""
+        script = text if block.language == "console" else f"python - <<'END'\n{text}END\n"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self._with_variables(script)],
             cwd=self._folder,
@@ -104,19 +123,18 @@ class Reader:
             timeout=seconds,
             check=False,
         )
-        said = f"line {block.line}:\n{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        said = f"line {block.line}:\n{text}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}\n"
         with self._log.open("a") as log:
             log.write(said)
         assert done.returncode == 0, f"status {done.returncode}, {said}"
         return done.stdout
 
     @contextmanager
-    def terminal(self, block: Block) -> Iterator[None]:
-        """Another terminal, in which a block runs until Ctrl-C."""
+    def _terminal(self, text: str) -> Iterator[None]:
         output = self._log.with_suffix(".terminal")
         with output.open("wb") as file:
             running = subprocess.Popen(
-                ["bash", "-c", self._with_variables(block.text)],
+                ["bash", "-c", self._with_variables(text)],
                 cwd=self._folder,
                 env=self._environment,
                 stdout=file,

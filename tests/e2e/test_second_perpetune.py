@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from infra.local import processes
-from infra.local.settings import LocalSettings, free_port
+from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
 from shared.db import Units, make_engine
 from shared.rotation import RotatingSecret
@@ -40,7 +40,7 @@ class Homes:
 def homes(tmp_path_factory):
     """One stack: its gateway is asked by its own worker, as that of another would be."""
     home = tmp_path_factory.mktemp("second") / "home"
-    settings = LocalSettings(home=home, **_ports())
+    settings = LocalSettings(home=home, **free_ports())
     secrets = home / "secrets"
     secrets.mkdir(parents=True, mode=0o700)
     url = f"{settings.gateway_url}/v1"
@@ -63,15 +63,6 @@ def homes(tmp_path_factory):
             openai.OpenAI(base_url=url, api_key=key) as there,
         ):
             yield Homes(here, there)
-
-
-def _ports() -> dict[str, int]:
-    """Different ones: a port that was free a moment ago may be offered again."""
-    names = ("port", "postgres_port", "bus_port", "cache_port", "serving_port")
-    found: set[int] = set()
-    while len(found) < len(names):
-        found.add(free_port())
-    return dict(zip(names, found, strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.settings import free_port
+from infra.local.settings import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1000)]
 
@@ -22,8 +22,7 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(home: Path) -> dict[str, str]:
-    names = ("PORT", "POSTGRES_PORT", "BUS_PORT", "CACHE_PORT", "SERVING_PORT")
-    ports = {f"PERPETUNE_{name}": str(free_port()) for name in names}
+    ports = {f"PERPETUNE_{name}".upper(): str(port) for name, port in free_ports().items()}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPETUNE_")}
     return {**kept, **ports, "PERPETUNE_HOME": str(home)}
 

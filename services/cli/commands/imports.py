@@ -91,7 +91,9 @@ def from_openai(
         str | None, typer.Option(help="Id of the fine-tune; without it and --job they are listed.")
     ] = None,
     job: Annotated[str | None, typer.Option(help="Job that made it, instead of its id.")] = None,
-    from_url: Annotated[str, typer.Option(help="Where the old model answers.")] = _OPENAI,
+    from_url: Annotated[
+        str, typer.Option(help="Where the old model answers.", envvar="OPENAI_BASE_URL")
+    ] = _OPENAI,
     from_key_file: Annotated[
         Path | None, typer.Option(help=f"File of its key; by default {_KEY_VARIABLE} has it.")
     ] = None,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.connection import Connection
 from services.cli.output import AsJson, write_object, write_rows
+from services.cli.waiting import wait_for
 
 app = typer.Typer(no_args_is_help=True, help="Workloads and the names they answer to.")
 
+# It takes a second or two, and longer where every worker is busy.
+_LIVE_SECONDS = 60.0
 _COLUMNS = ("name", "aliases", "base_model", "policy_version", "created_at")
 
 
@@ -40,10 +43,16 @@ def create(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make a workload with the default policy."""
+    """Make a workload with the default policy, and wait until its base answers under its name."""
     connection: Connection = ctx.obj
     body = {"name": name, "base_model": base, "aliases": alias or []}
-    write_object(connection.post("workloads", body=body), as_json=as_json)
+    made = connection.post("workloads", body=body)
+    wait_for(
+        f"'{name}' to be answered by its base",
+        lambda: _live(connection, made["id"]),
+        timeout_seconds=_LIVE_SECONDS,
+    )
+    write_object(made, as_json=as_json)
 
 
 @app.command()
@@ -60,3 +69,8 @@ def alias(
     connection: Connection = ctx.obj
     body = {"aliases": aliases or []}
     write_object(connection.put("workloads", workload, "aliases", body=body), as_json=as_json)
+
+
+def _live(connection: Connection, workload: str) -> dict[str, Any] | None:
+    releases = connection.get("releases", workload=workload)["data"]
+    return next((each for each in releases if each["state"] == "live"), None)

@@ -132,9 +132,11 @@ def test_release_is_started_after_an_evaluation_or_for_a_reason(stub, perpetune)
 def test_workload_is_made_shown_and_given_other_names(stub, perpetune):
     workload = {"id": "wl_1", "name": "w", "aliases": ["ft:old"], "base_model": "base"}
     stub.will_answer("POST", "/api/v1/workloads", workload, 201)
+    stub.will_answer("GET", "/api/v1/releases", page(RELEASE))
     made = perpetune("workloads", "create", "w", "--base", "base", "--alias", "ft:old", "--json")
     assert json.loads(made[1]) == workload
-    assert stub.asked[-1][2] == {"name": "w", "base_model": "base", "aliases": ["ft:old"]}
+    assert stub.asked[-2][2] == {"name": "w", "base_model": "base", "aliases": ["ft:old"]}
+    assert stub.asked[-1][1] == "/api/v1/releases?workload=wl_1"
     stub.will_answer("GET", "/api/v1/workloads/ft%3Aold", workload)
     assert "wl_1" in perpetune("workloads", "show", "ft:old")[1]
     stub.will_answer("PUT", "/api/v1/workloads/w/aliases", workload)
