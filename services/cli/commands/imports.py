@@ -20,7 +20,8 @@ from services.cli.imports import run as importing
 from services.cli.imports.folder import Folder
 from services.cli.imports.listing import COLUMNS, list_tuned
 from services.cli.imports.old_service import OldService
-from services.cli.imports.order import Order, Terms, check_name, name_from
+from services.cli.imports.order import Order, Terms, check_name, check_url, name_from
+from services.cli.imports.rehearsal import rehearse
 from services.cli.imports.spending import Prices
 from services.cli.output import AsJson, make_console, write_json, write_rows
 from services.cli.screen import Screen
@@ -73,12 +74,12 @@ MachinePrice = Annotated[
     typer.Option(help="Of the machine here, an hour.", parser=_money, metavar="MONEY"),
 ]
 Margin = Annotated[
-    float, typer.Option(help="Exact match may be worse by so much, a share.", min=0, max=1)
+    float, typer.Option(help="Exact match may be worse by so much, a share.", min=0.001, max=1)
 ]
 Agreement = Annotated[
     float,
     typer.Option(
-        help="Share of old answers to be met where no right ones are known.", min=0, max=1
+        help="Share of old answers to be met where no right ones are known.", min=0, max=0.999
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")]
@@ -127,6 +128,7 @@ def from_openai(
     as_json: AsJson = False,
 ) -> None:
     """Import a fine-tune that still answers: files, golden answers, training, parity report."""
+    check_url(from_url)
     connection: Connection = ctx.obj
     screen = Screen(make_console(stderr=as_json))
     old = OldService(
@@ -233,7 +235,7 @@ def _carry_out(
     folder = Folder(Home.at(connection.local.home).imports / order.name)
     with _kept(screen):
         if dry_run:
-            plan = importing.rehearse(order, terms, screen=screen, folder=folder, old=old)
+            plan = rehearse(order, terms, screen=screen, folder=folder, old=old)
             if as_json:
                 write_json(plan)
             return
@@ -261,7 +263,7 @@ def _kept(screen: Screen) -> Iterator[None]:
 
 
 def _list(old: OldService, *, as_json: bool) -> None:
-    rows = list_tuned(old)
+    rows = list_tuned(old, Screen(make_console(stderr=True)))
     if not as_json:
         rows = [{name: _cell(value) for name, value in row.items()} for row in rows]
     write_rows(rows, COLUMNS, as_json=as_json, empty="No fine-tune was found there.")

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from openai.types.fine_tuning import FineTuningJob
+
 from services.cli.connection import Json
 from services.cli.imports.old_service import OldService, Unfetchable
+from services.cli.screen import Screen
 
 COLUMNS = ("model", "base", "answers", "training_file", "validation_file", "job", "created_at")
 _NO_JOB: Json = dict.fromkeys(("base", "job", "training_file", "validation_file", "created_at"))
 
 
-def list_tuned(old: OldService) -> list[Json]:
+def list_tuned(old: OldService, screen: Screen) -> list[Json]:
     """
     Models of all jobs that succeeded, newest first, then tuned models without a job.
 
     A file is `null` where the job has none, else its id with whether it can still be fetched.
     """
-    answering = old.models()
-    rows = [
-        {
-            "model": job.fine_tuned_model,
-            "base": job.model,
-            "answers": job.fine_tuned_model in answering,
-            "training_file": _file(old, job.training_file),
-            "validation_file": _file(old, job.validation_file),
-            "job": job.id,
-            "created_at": job.created_at,
-        }
-        for job in old.jobs()
-    ]
+    with screen.watch("old service") as watch:
+        watch.update("models and jobs")
+        answering, jobs = old.models(), old.jobs()
+        rows = []
+        for done, job in enumerate(jobs):
+            watch.update(f"files of {job.id}", done=done, total=len(jobs))
+            rows.append(_row(old, job, answering))
     known = {row["model"] for row in rows}
     return rows + [
         {**_NO_JOB, "model": model, "answers": True} for model in _tuned(answering - known)
     ]
+
+
+def _row(old: OldService, job: FineTuningJob, answering: set[str]) -> Json:
+    return {
+        "model": job.fine_tuned_model,
+        "base": job.model,
+        "answers": job.fine_tuned_model in answering,
+        "training_file": _file(old, job.training_file),
+        "validation_file": _file(old, job.validation_file),
+        "job": job.id,
+        "created_at": job.created_at,
+    }
 
 
 def _tuned(models: Iterable[str | None]) -> list[str]:

@@ -43,8 +43,9 @@ def gather(order: Order, old: OldService) -> Material:
     if not model:
         raise CommandFailed(f"Job {order.job} has made no model; name another with --job.")
     notes: list[str] = []
-    training = _part("training_file", order, job.training_file if job else None, old, notes)
-    validation = _part("validation_file", order, job.validation_file if job else None, old, notes)
+    files = _files(job, notes)
+    training = _part("training_file", order, files[0], old, notes)
+    validation = _part("validation_file", order, files[1], old, notes)
     if training is None:
         raise CommandFailed(
             f"There is nothing to train on. {' '.join(notes)} Give the rows with --training-file."
@@ -86,6 +87,16 @@ def one_format(training: tuple[Chat, ...]) -> tuple[Chat, ...]:
     if len({chat.is_preference for chat in training}) > 1:
         raise CommandFailed("The training file mixes chats with preferences; train on one of them.")
     return training
+
+
+def _files(job: FineTuningJob | None, notes: list[str]) -> tuple[str | None, str | None]:
+    """Training and validation file of a job whose rows have answers."""
+    if job is None:
+        return None, None
+    if job.method and job.method.type == "reinforcement":
+        notes.append(f"Job {job.id} learned from rewards, so its rows have no answers.")
+        return None, None
+    return job.training_file, job.validation_file
 
 
 def _part(

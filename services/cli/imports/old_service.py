@@ -116,9 +116,13 @@ class OldService:
         with _fetching(file_id):
             return self._read(lambda: self._download(file_id))
 
+    def await_turn(self) -> None:
+        """Wait until the pace lets the next question pass."""
+        self._pace.wait()
+
     def ask(self, model: str, case: Chat, *, max_answer_tokens: int) -> Golden:
         """
-        One attempt at one answer, as certain as the model can be (temperature 0).
+        One attempt at one answer, as certain as the model can be (temperature 0), at once.
 
         Returns:
             The answer; or, for a prompt that the service refuses, the reason.
@@ -127,7 +131,6 @@ class OldService:
             TryAgain: It may work later.
             CommandFailed: It never will, for this prompt or any other.
         """
-        self._pace.wait()
         begun = time.monotonic()
         try:
             with _mapped():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.cli.errors import CommandFailed
 from services.cli.imports.chats import load_bytes
@@ -95,6 +96,21 @@ def check_name(name: str) -> None:
         raise CommandFailed(
             f"'{name}' cannot be the name of an import. Use --name with 1 to {_LONGEST_NAME} "
             "characters out of a-z, 0-9, '-' and '_', the first and last a letter or digit."
+        )
+
+
+def check_url(url: str) -> None:
+    """
+    Raises:
+        CommandFailed: It is no address, or has a secret, which would be written down.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CommandFailed(f"--from-url has to be like https://host/v1, and '{url}' is not.")
+    if parts.username or parts.password or parts.query:
+        raise CommandFailed(
+            "--from-url may have no user, password or query: it is shown in the report. Keys come "
+            "from OPENAI_API_KEY or --from-key-file."
         )
 
 

@@ -126,7 +126,7 @@ def _plan(order: Order, terms: Terms, material: Material, goldens: Mapping[str, 
         job=material.job.id if material.job else None,
         choice=choice,
         goldens=goldens,
-        notes=(*material.notes, *_remarks(choice)),
+        notes=(*material.notes, *_remarks(material, choice)),
     )
 
 
@@ -171,8 +171,13 @@ def _is_text(messages: Iterable[Mapping[str, object]]) -> bool:
     return True
 
 
-def _remarks(choice: Choice) -> list[str]:
+def _remarks(material: Material, choice: Choice) -> list[str]:
     found = []
+    if material.job and material.job.model.startswith("ft:"):
+        found.append(
+            f"The old job went on from {material.job.model}; what that one had learned is not in "
+            "the rows here. Import it first, and name its new model as --base."
+        )
     if choice.unfit:
         found.append(
             f"{choice.unfit} rows are not asked about: the base here cannot read them whole."

@@ -12,11 +12,11 @@ from services.cli.errors import CommandFailed, told
 from services.cli.imports import journal as journals
 from services.cli.imports import prepared as preparing
 from services.cli.imports.folder import Folder
-from services.cli.imports.journal import Golden, Journal
+from services.cli.imports.journal import Journal
 from services.cli.imports.old_service import OldService
 from services.cli.imports.order import Order, Terms, refuse_changes
-from services.cli.imports.plan import Plan, forecast, plan_from_logs, plan_from_service
 from services.cli.imports.prepared import Prepared
+from services.cli.imports.rehearsal import make_plan, show_plan
 from services.cli.imports.report.facts import Facts
 from services.cli.imports.steps.evaluate import evaluate
 from services.cli.imports.steps.record import record
@@ -60,49 +60,6 @@ def run(
         )
 
 
-def rehearse(
-    order: Order, terms: Terms, *, screen: Screen, folder: Folder, old: OldService | None
-) -> dict[str, object]:
-    """
-    Show the plan and return it; nothing is written, and nothing is asked of the old model.
-
-    What an earlier run has recorded is not counted again.
-    """
-    plan = _plan(order, terms, old)
-    known = _known(order, folder)
-    cases = [
-        case
-        for number, case in enumerate(plan.choice.cases)
-        if number not in known and case.key not in plan.goldens
-    ]
-    ahead = forecast(cases, max_answer_tokens=order.max_answer_tokens, prices=terms.prices)
-    _show(screen, plan)
-    screen.say(f"questions to {plan.model}: {ahead.calls}")
-    about, most = ahead.expected, ahead.at_worst
-    screen.say(f"tokens read: about {about.input:,}, at most {most.input:,}")
-    screen.say(f"tokens written: about {about.output:,}, at most {most.output:,}")
-    if ahead.money is not None:
-        screen.say(f"money: about {ahead.money:.4f}, at most {ahead.most_money:.4f}")
-    else:
-        screen.say("money: not known; give --price-input and --price-output")
-    screen.say("nothing was asked and nothing was written")
-    return {
-        "model": plan.model,
-        "old_base": plan.old_base,
-        "job": plan.job,
-        "origin": plan.choice.origin,
-        "cases": len(plan.choice.cases),
-        "training_rows": len(plan.choice.training),
-        "validation_rows": len(plan.choice.validation),
-        "calls": ahead.calls,
-        "expected_tokens": {"input": about.input, "output": about.output},
-        "most_tokens": {"input": most.input, "output": most.output},
-        "expected_money": None if ahead.money is None else float(ahead.money),
-        "most_money": None if ahead.most_money is None else float(ahead.most_money),
-        "notes": list(plan.notes),
-    }
-
-
 def show(screen: Screen, facts: Facts, files: list[Path]) -> None:
     """The end of it, for people."""
     decision, agreement = facts.decision, facts.evaluation.metrics.agreement
@@ -124,16 +81,6 @@ def show(screen: Screen, facts: Facts, files: list[Path]) -> None:
         screen.end(line)
 
 
-def _known(order: Order, folder: Folder) -> dict[int, Golden]:
-    """Answers that an earlier run of the same order has recorded, by number of the case."""
-    journal = journals.read(folder.journal)
-    begun = journal.find("begun") if journal else None
-    if journal is None or begun is None:
-        return {}
-    refuse_changes(begun["order"], order.as_facts(), order.name)
-    return journal.goldens
-
-
 def _begin(order: Order, journal: Journal) -> str:
     """The import's own mark, made once."""
     begun = journal.find("begun")
@@ -147,9 +94,9 @@ def _begin(order: Order, journal: Journal) -> str:
 def _prepare(work: Import) -> Prepared:
     prepared = preparing.load(work.folder, work.journal, cases=work.terms.cases)
     if prepared is None:
-        plan = _plan(work.order, work.terms, work.old)
+        plan = make_plan(work.order, work.terms, work.screen, work.old)
         preparing.save(plan, work.folder, work.journal, asked_for=work.terms.cases)
-        _show(work.screen, plan)
+        show_plan(work.screen, plan)
         prepared = preparing.load(work.folder, work.journal, cases=work.terms.cases)
         assert prepared is not None  # it was just saved
     else:
@@ -158,20 +105,6 @@ def _prepare(work: Import) -> Prepared:
             f"{prepared.training_rows} training rows"
         )
     return prepared
-
-
-def _plan(order: Order, terms: Terms, old: OldService | None) -> Plan:
-    return plan_from_logs(order, terms) if old is None else plan_from_service(order, terms, old)
-
-
-def _show(screen: Screen, plan: Plan) -> None:
-    choice = plan.choice
-    base = f" (base {plan.old_base})" if plan.old_base else ""
-    screen.say(f"old model {plan.model}{base}")
-    screen.say(f"{len(choice.training)} rows to train on, {len(choice.validation)} to validate")
-    screen.say(f"{len(choice.cases)} cases, from: {choice.origin}")
-    for note in plan.notes:
-        screen.say(note)
 
 
 def _step(screen: Screen, number: int, title: str, step: Callable[[], T]) -> T:

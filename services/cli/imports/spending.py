@@ -40,9 +40,6 @@ class Prices:
         return (tokens.input * self.input + tokens.output * self.output) / _MILLION
 
 
-NOTHING = Tokens(0, 0)
-
-
 def at_worst(case: Chat, *, max_answer_tokens: int) -> Tokens:
     """What one answer cannot exceed, whatever the tokenizer."""
     extra = _EXTRA + _EXTRA_PER_MESSAGE * len(case.messages)

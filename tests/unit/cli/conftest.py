@@ -21,7 +21,7 @@ class Stub:
     Attributes:
         answers: By method and path without query: status, JSON body and further headers.
         first: Answers that are given once each, before those of `answers`.
-        asked: Method, path with query, parsed body, Authorization header.
+        asked: Method, path with query, body (parsed if it is JSON), Authorization header.
     """
 
     url: str = ""
@@ -62,7 +62,9 @@ def serving():
     class Handler(BaseHTTPRequestHandler):
         def answer(self):
             length = int(self.headers.get("content-length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            content = self.rfile.read(length)
+            is_json = "json" in (self.headers.get("content-type") or "")
+            body = json.loads(content) if content and is_json else content or None
             served.asked.append((self.command, self.path, body, self.headers.get("authorization")))
             missing = {"error": {"message": "There is no such route.", "code": "unknown_url"}}
             path = self.path.partition("?")[0]

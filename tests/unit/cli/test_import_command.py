@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -185,6 +186,51 @@ def test_limit_of_rate_is_waited_for(perpetune, ours, theirs, arguments, folder)
     assert sum(entry["kind"] == "unbilled" for entry in journal(folder)) == 1
 
 
+@pytest.mark.parametrize(("status", "made"), [("failed", 1), ("cancelled", 1), ("running", 0)])
+def test_job_that_ended_without_a_model_is_followed_by_another(
+    perpetune, stub, ours, arguments, status, made
+):
+    job = {"id": "ftjob-1", "object": "fine_tuning.job", "status": status, "model": BASE}
+    stub.will_answer(
+        "GET", "/v1/fine_tuning/jobs", {"object": "list", "data": [job], "has_more": False}
+    )
+    stub.will_answer("GET", "/v1/files", {"object": "list", "data": []})
+    stub.will_answer("POST", "/v1/files", {"id": "file-1", "object": "file"})
+    stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "pass"})
+    perpetune(*arguments)
+    assert len(stub.bodies("POST", "/v1/fine_tuning/jobs")) == made
+
+
+def test_file_that_was_uploaded_before_a_kill_is_not_uploaded_again(
+    perpetune, stub, ours, arguments, folder
+):
+    perpetune(*arguments)
+    (begun,) = [entry for entry in journal(folder) if entry["kind"] == "begun"]
+    digest = hashlib.sha256((folder / "training.jsonl").read_bytes()).hexdigest()[:16]
+    there = {"id": "file-1", "filename": f"{begun['token']}-training-{digest}.jsonl"}
+    stub.will_answer("GET", "/v1/files", {"object": "list", "data": [there], "has_more": False})
+    stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "pass"})
+    stub.will_answer("POST", "/v1/files", {"id": "file-2", "object": "file"})
+    perpetune(*arguments)
+    (job,) = stub.bodies("POST", "/v1/fine_tuning/jobs")
+    assert (job["training_file"], job["validation_file"]) == ("file-1", "file-2")
+    assert len(stub.bodies("POST", "/v1/files")) == 1
+
+
+def test_rows_that_do_not_pass_the_checks_are_named_before_a_job_is_made(
+    perpetune, stub, ours, arguments, folder
+):
+    finding = {"severity": "error", "line": 3, "message": "It is odd.", "fix": "Mend it."}
+    stub.will_answer("GET", "/v1/files", {"object": "list", "data": []})
+    stub.will_answer("POST", "/v1/files", {"id": "file-1", "object": "file"})
+    stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "fail", "findings": [finding]})
+    code, _, err = perpetune(*arguments)
+    assert code == 1
+    assert f"{folder}/training.jsonl" in err
+    assert "Line 3: It is odd. Mend it." in err
+    assert not stub.bodies("POST", "/v1/fine_tuning/jobs")
+
+
 def test_model_that_is_gone_ends_it_before_anything_is_trained(perpetune, ours, theirs, arguments):
     theirs.will_answer(*CHAT, ERRORS["model_gone"], status=404)
     code, _, err = perpetune(*arguments)
@@ -204,6 +250,51 @@ def test_file_that_is_gone_can_be_given(perpetune, ours, theirs, arguments, tmp_
     given.write_bytes(rows(11, "given"))
     code, out, _ = perpetune(*arguments, "--name", "other", "--training-file", str(given))
     assert "11 rows to train on" in out
+
+
+def test_job_that_learned_from_rewards_has_nothing_to_train_on(perpetune, ours, theirs, arguments):
+    job = JOBS["data"][0] | {"method": {"type": "reinforcement"}}
+    theirs.will_answer("GET", "/v1/fine_tuning/jobs", JOBS | {"data": [job]})
+    code, _, err = perpetune(*arguments)
+    assert code == 1
+    assert "learned from rewards" in err
+    assert "--training-file" in err
+
+
+def test_job_that_went_on_from_another_fine_tune_is_told(perpetune, ours, theirs, arguments):
+    job = JOBS["data"][0] | {"model": "ft:gpt-4o-mini-2024-07-18:acme::parent"}
+    theirs.will_answer("GET", "/v1/fine_tuning/jobs", JOBS | {"data": [job]})
+    _, out, _ = perpetune(*arguments)
+    assert "went on from ft:gpt-4o-mini-2024-07-18:acme::parent" in out
+
+
+def test_preferences_are_trained_as_preferences(
+    perpetune, stub, theirs, arguments, folder, tmp_path
+):
+    given = tmp_path / "preferences.jsonl"
+    given.write_bytes(
+        b"".join(
+            json.dumps(
+                {
+                    "input": {"messages": [{"role": "user", "content": f"{number}?"}]},
+                    "preferred_output": [{"role": "assistant", "content": "good"}],
+                    "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+                }
+            ).encode()
+            + b"\n"
+            for number in range(12)
+        )
+    )
+    stub.will_answer("GET", f"/v1/models/{BASE}", {"id": BASE, "object": "model"})
+    stub.will_answer("GET", "/v1/fine_tuning/jobs", {"object": "list", "data": []})
+    stub.will_answer("GET", "/v1/files", {"object": "list", "data": []})
+    stub.will_answer("POST", "/v1/files", {"id": "file-1", "object": "file"})
+    stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "pass"})
+    perpetune(*arguments, "--training-file", str(given))
+    (job,) = stub.bodies("POST", "/v1/fine_tuning/jobs")
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": {}}}
+    (begun,) = [entry for entry in journal(folder) if entry["kind"] == "begun"]
+    assert job["metadata"]["perpetune_import"] == begun["token"]
 
 
 def test_validation_file_that_is_gone_is_told_and_replaced_by_held_out_rows(
@@ -262,6 +353,16 @@ def test_name_that_is_no_folder_is_refused(perpetune, theirs, arguments, name):
     code, _, err = perpetune(*arguments, f"--name={name}")
     assert code == 1
     assert "cannot be the name of an import" in err
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/v1", "host/v1", "https://user:secret@host/v1", "https://host/v1?key=secret"]
+)
+def test_address_with_a_secret_is_refused_before_it_is_used(perpetune, theirs, arguments, url):
+    code, _, err = perpetune(*arguments, "--from-url", url)
+    assert code == 1
+    assert "--from-url" in err
+    assert not theirs.asked
 
 
 @pytest.mark.parametrize("amount", ["free", "-1", "nan", "inf"])

@@ -42,11 +42,13 @@ def rule(name="max_general_perplexity_ratio", *, passed=True):
     return {"rule": name, "passed": passed, "sentence": f"The rule {name}."}
 
 
-def evaluation(*, verdict="pass", difference=None, agreement=0.9, fields=None, rules=None):
+def evaluation(
+    *, verdict="pass", difference=None, agreement=0.9, fields=None, rules=None, cases=60
+):
     return Evaluation.model_validate(
         {
             "id": "eval_1",
-            "cases": 40,
+            "cases": cases,
             "verdict": verdict,
             "rules": rules or [rule("max_regression"), rule()],
             "metrics": {
@@ -93,7 +95,18 @@ def test_closed_gate_is_not_yet_however_near_the_answers_are():
     found = evaluation(verdict="fail", rules=[rule("min_exact_match", passed=False), rule()])
     decision = decided(found)
     assert not decision.passed
-    assert decision.criteria[0].sentence == "The rule min_exact_match."
+    assert decision.criteria[1].sentence == "The rule min_exact_match."
+
+
+@pytest.mark.parametrize(
+    ("cases", "has_references", "passed"),
+    [(60, True, True), (59, True, False), (15, False, True), (14, False, False)],
+)
+def test_too_few_cases_show_nothing_however_alike_they_are(cases, has_references, passed):
+    alike = evaluation(cases=cases, difference=estimate(0.0, 0.0, 0.0), agreement=0.95)
+    decision = decided(alike, has_references=has_references)
+    assert decision.passed is passed
+    assert decision.criteria[0].passed is passed
 
 
 @pytest.mark.parametrize(("exact", "passed"), [(0.85, True), (0.84, False)])

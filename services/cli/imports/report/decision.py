@@ -5,11 +5,14 @@ Where every case has an answer that is known as right, the new model may not be 
 one: the gate passes, and the lower bound of the paired difference in exact match is at least minus
 the margin. Where the old answers are all there is, the new model has to repeat them: the rules of
 the gate that do not compare pass, and the lower bound of the agreement, by field of JSON answers
-and exact of others, is at least the threshold. Agreement in other words is shown and decides
-nothing (decisions 0021, 0022).
+and exact of others, is at least the threshold. Either way there have to be cases enough to show a
+difference of that size. Agreement in other words is shown and decides nothing (decisions 0021,
+0022).
 """
 
 from __future__ import annotations
+
+import math
 
 from services.cli.imports.report.facts import Criterion, Decision, Estimate, Evaluation
 
@@ -33,18 +36,36 @@ def decide(
     Args:
         evaluation: Completed.
         has_references: As in `Facts`.
-        margin: By so much exact match may be worse, a share.
-        agreement: Threshold of the agreement, a share.
+        margin: By so much exact match may be worse, a share above 0.
+        agreement: Threshold of the agreement, a share below 1.
         training_rows: That were trained on.
         base: That was trained.
     """
     compared = (
         _difference(evaluation, margin) if has_references else _agreement(evaluation, agreement)
     )
-    criteria = (_gate(evaluation, is_comparing=has_references), compared)
+    criteria = (
+        _enough(evaluation.cases, margin if has_references else 1 - agreement),
+        _gate(evaluation, is_comparing=has_references),
+        compared,
+    )
     passed = all(criterion.passed for criterion in criteria)
     advice = () if passed else _advice(evaluation, compared, training_rows, base)
     return Decision(passed=passed, criteria=criteria, advice=advice)
+
+
+def _enough(cases: int, allowed: float) -> Criterion:
+    """
+    Where nothing differs, resampling shows no width at all; the rule of three bounds what may.
+
+    Source: Hanley and Lippman-Hand 1983: none in n is at most 3/n, with 95 % confidence.
+    """
+    needed = math.ceil(round(3 / allowed, 6))
+    return Criterion(
+        name="enough cases",
+        passed=cases >= needed,
+        sentence=f"{cases} cases; to tell a difference of {allowed:.1%} it takes {needed}.",
+    )
 
 
 def _gate(evaluation: Evaluation, *, is_comparing: bool) -> Criterion:
@@ -87,17 +108,15 @@ def _advice(
     evaluation: Evaluation, compared: Criterion, training_rows: int, base: str
 ) -> tuple[str, ...]:
     forgets = any(rule.rule == _GENERAL and not rule.passed for rule in evaluation.rules)
-    found = []
+    found = [f"Ask about more cases than {evaluation.cases} (--cases): intervals become narrower."]
     if forgets:
         found.append("It forgets general text: train fewer epochs (--epochs).")
     elif not compared.passed:
         found.append("Train longer: more epochs (--epochs).")
-    if training_rows < _FEW_ROWS:
-        found.append(f"Train on more rows: these were {training_rows}.")
-    found.append(f"Train a bigger base than {base} (--base), if one is installed.")
-    found.append(
-        f"Intervals of {evaluation.cases} cases are wide; more cases (--cases) narrow them."
-    )
+    if forgets or not compared.passed:
+        if training_rows < _FEW_ROWS:
+            found.append(f"Train on more rows: these were {training_rows}.")
+        found.append(f"Train a bigger base than {base} (--base), if one is installed.")
     found.append("Each of these is an import of another --name; read the cases below first.")
     return tuple(found)
 

@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Level = Literal["exact", "fields", "semantic"]
-
 
 class _Fact(BaseModel):
     """Read from answers of the API, whose other fields do not matter here."""

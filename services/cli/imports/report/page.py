@@ -49,7 +49,7 @@ def page(facts: Facts) -> str:
         *_section("What was compared", _table((), tables.summary(facts))),
         *_section("Notes", _items(facts.notes)),
         *_section("Agreement with the old answers", _agreements(facts)),
-        *_section("Right answers", _qualities(facts)),
+        *_section(tables.quality_title(facts), _qualities(facts)),
         *_section(
             "Old and new", _table(("", facts.old_model, facts.model), tables.comparison(facts))
         ),

@@ -37,6 +37,11 @@ def agreements(facts: Facts) -> list[tuple[str, Estimate | None]]:
     ]
 
 
+def quality_title(facts: Facts) -> str:
+    """What exact match is measured against."""
+    return "Right answers" if facts.has_references else "Right answers, where unknown the old ones"
+
+
 def qualities(facts: Facts) -> list[tuple[str, Estimate | None, Estimate | None]]:
     """Shares of right answers, old and new."""
     old, new = facts.evaluation.metrics.baseline, facts.evaluation.metrics.candidate

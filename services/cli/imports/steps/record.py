@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from services.cli.errors import CommandFailed
-from services.cli.imports.chats import Chat
 from services.cli.imports.journal import Golden
 from services.cli.imports.old_service import OldService
 from services.cli.imports.patience import TryAgain, patiently
@@ -37,24 +36,25 @@ def record(work: Import, prepared: Prepared) -> None:
 
 
 def _ask(work: Import, old: OldService, prepared: Prepared, number: int, watch: Watch) -> Golden:
-    case = prepared.cases[number]
-    most = at_worst(case, max_answer_tokens=work.order.max_answer_tokens)
+    case, longest = prepared.cases[number], work.order.max_answer_tokens
+    most = at_worst(case, max_answer_tokens=longest)
 
     def attempt() -> Golden:
+        # A process that dies while it waits has asked nothing.
+        old.await_turn()
         _check_budget(work, most, number, len(prepared.cases))
         work.journal.note_asking(number, most)
         try:
-            return _answer(old, prepared.model, case, work.order.max_answer_tokens)
-        except (TryAgain, CommandFailed) as error:
-            if isinstance(error, CommandFailed) or not error.may_be_billed:
+            return old.ask(prepared.model, case, max_answer_tokens=longest)
+        except CommandFailed:
+            work.journal.note_unbilled(number)
+            raise
+        except TryAgain as error:
+            if not error.may_be_billed:
                 work.journal.note_unbilled(number)
             raise
 
     return patiently(attempt, watch.update)
-
-
-def _answer(old: OldService, model: str, case: Chat, max_answer_tokens: int) -> Golden:
-    return old.ask(model, case, max_answer_tokens=max_answer_tokens)
 
 
 def _check_budget(work: Import, most: Tokens, number: int, cases: int) -> None:

@@ -170,6 +170,8 @@ def _commands(
         _post(f"{url}/releases", release),
         "# 3. Watch it, and change base_url of your clients:",
         f"perpetune releases list --workload {name}",
+        "# 4. Keep the day in sight on which the old service ends:",
+        f"perpetune retirements set {shlex.quote(prepared.model)} YYYY-MM-DD",
     )
 
 

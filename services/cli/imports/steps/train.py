@@ -46,8 +46,9 @@ def _jobs(work: Import) -> list[FineTuningJob]:
 
 
 def _create(work: Import, prepared: Prepared, *, attempt: int) -> FineTuningJob:
-    training = _uploaded(work, "training", prepared.training)
-    validation = _uploaded(work, "validation", prepared.validation) if prepared.validation else None
+    with work.screen.watch("upload") as watch:
+        watch.update(f"{prepared.training_rows} rows, and what the checks say about them")
+        training = _checked(work, prepared.training)
     epochs = {} if work.order.epochs is None else {"n_epochs": work.order.epochs}
     body: dict[str, Any] = {
         "model": work.order.base,
@@ -57,17 +58,20 @@ def _create(work: Import, prepared: Prepared, *, attempt: int) -> FineTuningJob:
         "seed": work.order.seed,
         "metadata": {MARK: work.token, "imported_from": prepared.model[:512]},
     }
-    if validation is not None:
-        body["validation_file"] = validation
+    if prepared.validation:
+        # Checked by the job: what is left beside the cases may be too short to train on.
+        body["validation_file"] = upload(
+            work, "validation", prepared.validation, purpose="fine-tune"
+        )
     # A create that was under way when its process died is the same create.
     key = {"idempotency-key": f"{work.token}-{attempt}"}
     return work.connection.openai.fine_tuning.jobs.create(**body, extra_headers=key)
 
 
-def _uploaded(work: Import, part: str, content: bytes) -> str:
-    file_id = upload(work, part, content, purpose="fine-tune")
+def _checked(work: Import, content: bytes) -> str:
+    file_id = upload(work, "training", content, purpose="fine-tune")
     try:
         checked_file(work.connection, file_id)
     except CommandFailed as error:
-        raise CommandFailed(f"The {part} file, {work.folder.path}/{part}.jsonl: {error}") from error
+        raise CommandFailed(f"{work.folder.path}/training.jsonl: {error}") from error
     return file_id
