@@ -59,8 +59,8 @@ def tuned(sides) -> str:
     with sides[0].client() as client:
         made = client.fine_tuning.jobs.create(
             model=BASE,
-            training_file=upload(client, jsonl(given[:16])).id,
-            validation_file=upload(client, jsonl(given[16:]), "validation.jsonl").id,
+            training_file=upload(client, jsonl(given[:14])).id,
+            validation_file=upload(client, jsonl(given[14:]), "validation.jsonl").id,
             suffix="codes",
             seed=7,
             method={
@@ -120,13 +120,18 @@ def test_nothing_was_done_twice_but_the_question_under_way(sides, facts, folder)
     (job,) = _jobs(sides[1])
     assert (job.id, job.fine_tuned_model) == (facts["job"], facts["model"])
     assert len(_files(sides[1], "evals")) == 1
-    # The four rows of the validation file are the cases, so there is none to validate on.
-    assert len(_files(sides[1], "fine-tune")) == 1
+    # Rows to train on, and the two of the validation file that are no cases.
+    assert sorted(file.bytes for file in _files(sides[1], "fine-tune")) == sorted(
+        (folder / f"{part}.jsonl").stat().st_size for part in ("training", "validation")
+    )
+    assert len(_text(folder / "validation.jsonl").splitlines()) == 2
 
 
 def test_report_compares_both_models_on_every_case(tuned, facts, folder, sides):
     assert facts["old_model"] == tuned
     assert facts["has_references"]
+    # Four cases show nothing to the margin, however alike the answers are.
+    assert not facts["decision"]["passed"]
     evaluation = facts["evaluation"]
     assert evaluation["cases"] == evaluation["metrics"]["agreement"]["cases"] == CASES
     assert evaluation["metrics"]["baseline"]["latency"]["mean_ms"] > 0
@@ -134,7 +139,7 @@ def test_report_compares_both_models_on_every_case(tuned, facts, folder, sides):
     assert facts["differing"] == len(facts["differences"])
     page = _text(folder / "report.html")
     assert tuned in page
-    assert f"Verdict: {'pass' if facts['decision']['passed'] else 'not yet'}" in page
+    assert "Verdict: not yet" in page
     assert "## Old and new" in _text(folder / "report.md")
     assert sides[0].key not in page + _text(folder / "journal.jsonl")
 
@@ -226,12 +231,14 @@ def _text(path: Path) -> str:
 
 def _jobs(side: Side) -> list[object]:
     with side.client() as client:
-        return list(client.fine_tuning.jobs.list())
+        jobs = list(client.fine_tuning.jobs.list())
+    return [job for job in jobs if job.metadata["perpetune_import"].startswith("codes-")]
 
 
 def _files(side: Side, purpose: str) -> list[object]:
     with side.client() as client:
-        return list(client.files.list(purpose=purpose))
+        files = list(client.files.list(purpose=purpose))
+    return [file for file in files if file.filename.startswith("codes-")]
 
 
 def _run(command, environment) -> subprocess.CompletedProcess[str]:
