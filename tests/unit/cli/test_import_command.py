@@ -308,33 +308,54 @@ def test_validation_file_that_is_gone_is_told_and_replaced_by_held_out_rows(
     assert "26 rows to train on" in out
 
 
-def test_killed_among_the_answers_it_asks_again_for_the_one_under_way_alone(
-    ours, theirs, arguments, folder, tmp_path
-):
-    """Three times: nothing answered is asked again."""
-    environment = os.environ | {
+@pytest.fixture
+def environment(stub, theirs, tmp_path):
+    return os.environ | {
         "PERPETUNE_HOME": str(tmp_path / "home"),
-        "PERPETUNE_URL": ours.url,
+        "PERPETUNE_URL": stub.url,
         "PERPETUNE_API_KEY": "ppt_stub_0",
     }
-    command = [sys.executable, "-m", "services.cli.main", *arguments]
-    kills = 0
+
+
+def started(arguments, environment, theirs):
+    """A process of the command that has asked one more question."""
+    before = len(theirs.bodies(*CHAT))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(theirs.bodies(*CHAT)) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return running
+
+
+def test_killed_among_the_answers_it_asks_again_for_the_one_under_way_alone(
+    perpetune, ours, theirs, arguments, environment, folder
+):
+    """Three times: nothing answered is asked again."""
     for _ in range(3):
-        running = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        before = len(theirs.bodies(*CHAT))
-        deadline = time.monotonic() + 30
-        while len(theirs.bodies(*CHAT)) == before and time.monotonic() < deadline:
-            time.sleep(0.002)
-        if running.poll() is None:
-            running.send_signal(signal.SIGKILL)
-            kills += 1
+        running = started((*arguments, "--requests-per-minute", "60"), environment, theirs)
+        running.send_signal(signal.SIGKILL)
         running.communicate()
-    assert kills
-    subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
+    perpetune(*arguments)
     assert goldens(folder) == [0, 1, 2, 3]
-    assert len(theirs.bodies(*CHAT)) <= 4 + kills
+    assert len(theirs.bodies(*CHAT)) <= 4 + 3
+
+
+def test_interrupted_it_says_how_to_go_on(ours, theirs, arguments, environment, folder):
+    running = started((*arguments, "--requests-per-minute", "30"), environment, theirs)
+    time.sleep(0.5)  # the answer is there, and the next question waits for its turn
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "the same command goes on from here" in out
+    assert "Traceback" not in out
+    assert goldens(folder) == [0]
 
 
 def test_there_is_no_import_without_a_key(perpetune, theirs, arguments, monkeypatch, tmp_path):
