@@ -157,26 +157,22 @@ def _commands(
     work: Import, prepared: Prepared, trained: Trained, evaluation: Evaluation
 ) -> tuple[str, ...]:
     """A workload that answers to the old id, and a canary of the new model before it."""
-    name, url = work.order.name, f"{work.connection.url}/api/v1"
-    workload = {"name": name, "base_model": work.order.base, "aliases": [prepared.model]}
-    release: Json = {"workload": name, "model": trained.model, "evaluation_id": evaluation.id}
+    name, old = work.order.name, shlex.quote(prepared.model)
+    ours = (
+        "perpetune"
+        if work.connection.is_local
+        else f"perpetune --url {shlex.quote(work.connection.url)}"
+    )
+    gate = f"--evaluation {evaluation.id}"
     if evaluation.verdict != "pass":
-        del release["evaluation_id"]
-        release["override"] = {"reason": f"Parity report of the import {name} was read."}
+        gate = f"--override 'Parity report of the import {name} was read.'"
     return (
         "# 1. The old id answers here, by the base until a release is live:",
-        _post(f"{url}/workloads", workload),
+        f"{ours} workloads create {name} --base {shlex.quote(work.order.base)} --alias {old}",
         "# 2. The new model takes over as a canary:",
-        _post(f"{url}/releases", release),
+        f"{ours} releases start {name} {shlex.quote(trained.model)} {gate}",
         "# 3. Watch it, and change base_url of your clients:",
-        f"perpetune releases list --workload {name}",
+        f"{ours} releases list --workload {name}",
         "# 4. Keep the day in sight on which the old service ends:",
-        f"perpetune retirements set {shlex.quote(prepared.model)} YYYY-MM-DD",
-    )
-
-
-def _post(url: str, body: Json) -> str:
-    return (
-        f'curl {shlex.quote(url)} -H "authorization: Bearer $PERPETUNE_API_KEY" '
-        f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+        f"{ours} retirements set {old} YYYY-MM-DD",
     )
