@@ -77,6 +77,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     copy_checkout(folder)
     (folder / ".venv").symlink_to(sys.prefix)
+    # Of a copy, make would take these for newer than the environment that was made of them.
+    for name in ("requirements.txt", "requirements-torch.txt", "pyproject.toml"):
+        os.utime(folder / name, (0, 0))
     return folder
 
 
