@@ -116,7 +116,7 @@ def test_every_command_of_the_guide_does_what_it_says(
             printed.append(reader.do(block, text, seconds=_BLOCK_SECONDS))
     assert not mine
     facts = json.loads((checkout / "tickets.json").read_text())
-    assert facts["decision"]["passed"], facts["decision"]
+    assert facts["evaluation"]["verdict"] == "pass", facts["evaluation"]["rules"]
     everything = "\n".join(printed)
     for seen in ("ticket-sorter", old_account.model, facts["model"], "2027-01-14", "ftjob-"):
         assert seen in everything

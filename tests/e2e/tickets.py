@@ -21,7 +21,7 @@ def tickets() -> list[dict[str, Any]]:
             "messages": [
                 {"role": "system", "content": _SYSTEM},
                 {"role": "user", "content": f"{opening} {complaints[number]}."},
-                {"role": "assistant", "content": desk},
+                {"role": "assistant", "content": f"This one is for the {desk} desk."},
             ]
         }
         for opening, number in product(_OPENINGS, range(3))
