@@ -121,11 +121,6 @@ class Line:
         return line
 
     @property
-    def has_words(self) -> bool:
-        """Whether more than the fact of an answer is in it."""
-        return self.content is not None or self.stored is not None
-
-    @property
     def at(self) -> datetime:
         """The instant inside the UUIDv7 of the request."""
         return instant_of(uuid.UUID(self.record.request))

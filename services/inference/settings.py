@@ -82,6 +82,11 @@ class InferenceSettings(BaseServiceSettings):
     # As for jobs: the openai client gives up a request after 600 s and repeats it twice.
     batch_retry_window_seconds: Annotated[float, Ge(0), Le(86_400)] = 1800.0
 
+    @property
+    def longest_answer_seconds(self) -> float:
+        """After so long every door has answered or given up."""
+        return max(self.total_seconds, self.door_total_seconds, self.batch_total_seconds)
+
     @model_validator(mode="after")
     def _attempts_fit_the_total(self) -> InferenceSettings:
         if self.attempt_seconds > self.total_seconds:

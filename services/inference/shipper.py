@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,10 +153,17 @@ class Shipper:
                 self._store_or_split(lines[:middle])
                 self._store_or_split(lines[middle:])
                 return
-            self._spool.put_aside(lines[0].encode())
-            if lines[0].has_words:
-                # The fact that a request was answered is worth keeping without its words.
-                self._store_or_split([replace(lines[0], content=None, stored=None)])
+            self._store_a_part(lines[0])
+
+    def _store_a_part(self, line: Line) -> None:
+        """Of a line that Postgres refuses: what it takes, the fact of an answer at least."""
+        self._spool.put_aside(line.encode())
+        parts = [replace(line, content=None), replace(line, content=None, stored=None)]
+        for part in parts:
+            if part != line:
+                with suppress(Invalid):
+                    self._store([part])
+                    return
 
     def _decoded(self, raw: bytes) -> Line | None:
         try:

@@ -26,14 +26,23 @@ _LOOKS = CapacityLimiter(4)
 _BATCH = 500
 
 
-async def await_arrival(units: Units, context: Context, request: UUID) -> None:
+async def await_arrival(
+    units: Units, context: Context, request: UUID, *, longest_answer_seconds: float
+) -> None:
     """
     Wait for the row of a chat that was answered a moment ago, 1.5 s at most.
 
-    Of an older one nothing is on its way. No connection is held between two looks.
+    Args:
+        units: Of the role `app`.
+        context: Of the caller.
+        request: Says when it was asked, not when it was answered.
+        longest_answer_seconds: Of an older one nothing is on its way.
+
+    No connection is held between two looks.
     """
     for pause in _PAUSES_SECONDS:
-        if not rules.may_arrive(request, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if not rules.may_arrive(request, now, longest_answer_seconds=longest_answer_seconds):
             return
         if await to_thread.run_sync(_has_arrived, units, context, request, limiter=_LOOKS):
             return

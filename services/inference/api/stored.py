@@ -17,6 +17,7 @@ from services.inference.api.schemas import (
 )
 from services.inference.domain import stored as rules
 from services.inference.repository import stored as rows
+from services.inference.settings import inference_settings
 from shared.db import Units
 from shared.errors import Invalid, Missing
 from shared.http import Unit, context_of
@@ -31,7 +32,12 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 async def _arrived(_: MayInfer, request: Request, completion_id: str) -> UUID:
     asked = rules.read_id(completion_id)
     units = cast("Units", request.app.state.units)
-    await stored.await_arrival(units, context_of(request), asked)
+    await stored.await_arrival(
+        units,
+        context_of(request),
+        asked,
+        longest_answer_seconds=inference_settings().longest_answer_seconds,
+    )
     return asked
 
 

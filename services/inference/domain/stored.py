@@ -48,9 +48,10 @@ def missing(completion_id: str) -> Missing:
     )
 
 
-def may_arrive(request: UUID, now: datetime) -> bool:
+def may_arrive(request: UUID, now: datetime, *, longest_answer_seconds: float) -> bool:
     """Whether *request* was made so recently that its completion may still be on its way."""
-    return abs((now - instant_of(request)).total_seconds()) <= ARRIVING_SECONDS
+    age = (now - instant_of(request)).total_seconds()
+    return -ARRIVING_SECONDS <= age <= longest_answer_seconds + ARRIVING_SECONDS
 
 
 def list_messages(request: UUID, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
