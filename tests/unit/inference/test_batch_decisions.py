@@ -38,6 +38,7 @@ def test_a_good_file_is_counted_and_its_models_are_named():
     [
         ("{not json", "invalid_json_line", None),
         ("[1]", "invalid_json_line", None),
+        (r'{"\ud800": 1, "\ud800": 2}', "invalid_json_line", None),
         (LINE | {"custom_id": ""}, "missing_required_parameter", "custom_id"),
         (LINE | {"custom_id": 7}, "missing_required_parameter", "custom_id"),
         (LINE | {"custom_id": "x" * 513}, "missing_required_parameter", "custom_id"),
@@ -52,6 +53,7 @@ def test_a_line_that_is_no_request_is_named(line, code, param):
     (error,) = checked(LINE | {"custom_id": "first"}, "", line).errors
     assert (error.code, error.param, error.line) == (code, param, 3)
     assert error.message.startswith("Line 3: ")
+    assert error.message.isascii()
 
 
 @pytest.mark.parametrize(
