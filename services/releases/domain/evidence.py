@@ -63,12 +63,14 @@ def judge_record(
 
     An answer from the cache or of a fallback says nothing about the assigned model's speed and
     length; that a fallback was needed is a failure of the assigned one. A batch stands back behind
-    those who wait, so its latency says nothing either.
+    those who wait, so its latency says nothing; and it asks a line again until it is answered, so
+    one trouble would be counted many times.
     """
     is_own = not (row.is_error or row.is_fallback or row.is_cached)
+    has_failed = row.is_error or row.is_fallback
     return CanaryOutcome(
         arm=arm_of(row.release, canary_release),
-        is_error=None if row.is_cached else row.is_error or row.is_fallback,
+        is_error=None if row.is_cached or row.is_batch else has_failed,
         latency_ms=row.latency_ms if is_own and not row.is_batch else None,
         tokens=row.output_tokens if is_own else None,
         planned_share=planned_share(ramps, row.at) if is_first_of_unit else None,

@@ -58,9 +58,11 @@ def test_foreign_answer_says_nothing_on_speed_and_length(flag, is_error):
     assert (seen.is_error, seen.latency_ms, seen.tokens) == (is_error, None, None)
 
 
-def test_a_line_of_a_batch_says_nothing_on_speed():
-    seen = _judge(is_batch=True)
-    assert (seen.is_error, seen.latency_ms, seen.tokens) == (False, None, 40)
+@pytest.mark.parametrize("is_error", [False, True])
+def test_a_line_of_a_batch_says_nothing_on_speed_and_failures(is_error):
+    seen = _judge(is_batch=True, is_error=is_error)
+    assert (seen.is_error, seen.latency_ms) == (None, None)
+    assert seen.tokens == (None if is_error else 40)
 
 
 @pytest.mark.parametrize(
