@@ -35,9 +35,13 @@ class Ending:
 
     @property
     def due_step(self) -> int | None:
-        """The step to announce now, in days; of those that were missed only the nearest one."""
+        """
+        The step to announce now, in days; of those that were missed only the nearest one, and none
+        once the day has passed.
+        """
         step = reached_step(self.days_left)
-        return step if self.is_its_own and step not in self.told else None
+        is_due = self.is_its_own and self.days_left >= 0 and step not in self.told
+        return step if is_due else None
 
     @property
     def has_further_step(self) -> bool:

@@ -39,6 +39,8 @@ def test_of_missed_steps_only_the_nearest_is_told():
     assert ending(20).due_step == 30
     assert ending(20, {30}).due_step is None
     assert ending(3, {90}).due_step == 7
+    assert ending(0).due_step == 7
+    assert ending(-1).due_step is None
 
 
 def test_what_ends_with_its_base_is_not_told_of():
