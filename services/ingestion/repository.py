@@ -62,7 +62,7 @@ def load_file(uow: UnitOfWork, file_id: str) -> FileRow:
     """
     row = find_file(uow, file_id)
     if row is None:
-        raise Missing(f"There is no file '{file_id}'.", code="file_not_found", param="file_id")
+        raise _no_file(file_id)
     return row
 
 
@@ -75,10 +75,22 @@ def list_files(
         query = query.where(FileRow.purpose == purpose)
     seq = col(FileRow.seq)
     if after:
-        position = load_file(uow, after).seq
+        position = _position(uow, after)
         query = query.where(seq < position if newest_first else seq > position)
     query = query.order_by(seq.desc() if newest_first else seq)
     return uow.session.exec(query.limit(limit + 1)).all()
+
+
+def _position(uow: UnitOfWork, file_id: str) -> int:
+    """Where a file stands in a list; it may have expired since its page was read."""
+    row = uow.session.get(FileRow, file_id)
+    if row is None or row.seq is None:
+        raise _no_file(file_id)
+    return row.seq
+
+
+def _no_file(file_id: str) -> Missing:
+    return Missing(f"There is no file '{file_id}'.", code="file_not_found", param="file_id")
 
 
 def _is_there() -> tuple[ColumnElement[bool], ...]:
