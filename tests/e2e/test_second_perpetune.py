@@ -1,4 +1,4 @@
-"""A job that one project has trained by another Perpetune, over HTTP, by real training."""
+"""A job that is trained by a second Perpetune, over HTTP, by real training."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ from dataclasses import dataclass
 import openai
 import pytest
 
-from infra.local import processes
+from infra.local.home import Home
 from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
-from shared.db import Units, make_engine
-from shared.rotation import RotatingSecret
-from shared.settings import CoreSettings
 from tests.conformance.samples import BASE, ended, jsonl, reached, rows, upload
-from tests.keys import make_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 PROVIDER = "neighbour"
-ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
 class Homes:
     """
-    Two projects: one orders, the other one trains for it.
+    Two installations: one orders, the other one trains for it.
 
     Attributes:
         here: Client of the one that orders.
@@ -38,31 +33,42 @@ class Homes:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory):
-    """One stack: its gateway is asked by its own worker, as that of another would be."""
-    home = tmp_path_factory.mktemp("second") / "home"
-    settings = LocalSettings(home=home, **free_ports())
-    secrets = home / "secrets"
-    secrets.mkdir(parents=True, mode=0o700)
-    url = f"{settings.gateway_url}/v1"
-    configured = secrets / "providers.toml"
-    configured.write_text(
-        f'[{PROVIDER}]\nbase_url = "{url}"\nkey_file = "neighbour_key"\nmodels = ["{BASE}"]\n'
-    )
-    configured.chmod(0o600)
-    with Stack(settings).running(lambda _: None) as stack:
-        database = processes.environment(stack.settings, stack.home)["PERPETUNE_DATABASE_APP_URL"]
-        units = Units(make_engine(database, CoreSettings()))
-        pepper = RotatingSecret.at(secrets / "api_key_pepper").values.current
-        key = make_key(units, ELSEWHERE, pepper)
-        (secrets / "neighbour_key").touch(mode=0o600)
-        (secrets / "neighbour_key").write_text(key)
+    there = LocalSettings(home=tmp_path_factory.mktemp("there") / "home", **free_ports())
+    here = LocalSettings(home=tmp_path_factory.mktemp("here") / "home", **free_ports())
+    with Stack(there).running(lambda _: None):
+        _configure(here, there)
         with (
-            openai.OpenAI(
-                base_url=url, api_key=stack.home.secret("api_key"), _strict_response_validation=True
-            ) as here,
-            openai.OpenAI(base_url=url, api_key=key) as there,
+            Stack(here).running(lambda _: None),
+            _client(here, strict=True) as ordering,
+            _client(there) as training,
         ):
-            yield Homes(here, there)
+            yield Homes(ordering, training)
+
+
+def _configure(here: LocalSettings, there: LocalSettings) -> None:
+    """What an operator writes: the provider, and its key in a file of its own."""
+    secrets = here.home / "secrets"
+    secrets.mkdir(parents=True, mode=0o700)
+    lines = [
+        f"[{PROVIDER}]",
+        f'base_url = "{there.gateway_url}/v1"',
+        'key_file = "neighbour_key"',
+        f'models = ["{BASE}"]',
+    ]
+    for name, content in (
+        ("providers.toml", "\n".join(lines)),
+        ("neighbour_key", Home.at(there.home).secret("api_key")),
+    ):
+        (secrets / name).touch(mode=0o600)
+        (secrets / name).write_text(content)
+
+
+def _client(settings: LocalSettings, *, strict: bool = False) -> openai.OpenAI:
+    return openai.OpenAI(
+        base_url=f"{settings.gateway_url}/v1",
+        api_key=Home.at(settings.home).secret("api_key"),
+        _strict_response_validation=strict,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_job_succeeds_with_a_model_that_is_there(homes, trained):
     assert trained.status == "succeeded", trained.error
     assert trained.organization_id == "default"
     model = trained.fine_tuned_model.removeprefix(f"{PROVIDER}/")
-    assert model.startswith(f"ft:{BASE}:{ELSEWHERE}:codes:")
+    assert model.startswith(f"ft:{BASE}:default:codes:")
     assert homes.there.models.retrieve(model).id == model
     answer = homes.there.chat.completions.create(
         model=model,
