@@ -58,7 +58,8 @@ else
 	$(BIN)/python -m pytest -m alone $(call junit,alone)
 endif
 
-# Everything a client of OpenAI's can ask, asked of a live stack: tests/conformance/REPORT.md.
+# Everything a client of OpenAI's can ask, asked of a live stack (tests/conformance/REPORT.md); and what goes on between two
+# stacks: a job trained by the other one, and a fine-tune that moves.
 conformance: $(INSTALLED) ## Ask a live stack all that OpenAI's client can ask and write tests/conformance/REPORT.md
 	CONFORMANCE=full CONFORMANCE_REPORT=tests/conformance/REPORT.md \
 	  $(BIN)/python -m pytest tests/conformance -p no:randomly

@@ -1,6 +1,7 @@
 """A live local stack for the unmodified `openai` client, and the report of what it found.
 
-CONFORMANCE=full runs every check; otherwise the slow ones are left out, which train or ask a model.
+CONFORMANCE=full runs everything; otherwise what is slow is left out: what trains or asks a model,
+and what takes two stacks.
 CONFORMANCE_REPORT names the file of the report.
 """
 

@@ -21,7 +21,7 @@ from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
 from tests.conformance.samples import BASE, ended, jsonl, rows, upload
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 CASES = 4
 

@@ -12,7 +12,7 @@ from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
 from tests.conformance.samples import BASE, ended, jsonl, reached, rows, upload
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 PROVIDER = "neighbour"
 
