@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from services.finetuning.provider.configuration import Providers, read_providers
+from services.finetuning.provider.configuration import Providers, ProviderSpec, read_providers
 from services.finetuning.provider.openai_client import OpenAIProvider
 from services.finetuning.provider.ports import Provider
 from services.finetuning.provider.step import Desk
 from services.finetuning.settings import finetuning_settings
+from shared.errors import Invalid, Unavailable
 from shared.process import process_blobs, process_settings
 
 
@@ -30,7 +31,22 @@ def process_desk() -> Desk:
     settings = finetuning_settings()
 
     def open_conversation(name: str) -> Provider:
-        spec = process_providers().load(name)
-        return OpenAIProvider(spec, seconds=settings.provider_step_seconds)
+        return OpenAIProvider(_load_spec(name), seconds=settings.provider_step_seconds)
 
     return Desk(open=open_conversation, blobs=process_blobs(), settings=settings)
+
+
+def _load_spec(name: str) -> ProviderSpec:
+    """
+    Raises:
+        Unavailable: There is no such provider, or the file cannot be used. That is its operator's
+            to mend while jobs wait, and owners of jobs are not told where it lies.
+    """
+    try:
+        return process_providers().load(name)
+    except Invalid as error:
+        raise Unavailable(
+            "The providers of this installation cannot be read; its operator has to mend "
+            "providers.toml.",
+            code="provider_not_configured",
+        ) from error

@@ -137,6 +137,8 @@ def read_providers(file: Path) -> Providers:
         tables = tomllib.loads(_read_private(file))
     except FileNotFoundError:
         return Providers({})
+    except OSError as error:
+        raise _refused(file, f"it cannot be opened ({type(error).__name__})") from None
     except tomllib.TOMLDecodeError as error:
         raise _refused(file, f"it is no TOML: {error}") from None
     return Providers({name: _spec(file, name, table) for name, table in tables.items()})

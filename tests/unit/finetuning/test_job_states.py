@@ -15,6 +15,7 @@ ALLOWED = {
     ("queued", "cancelled"),
     ("running", "paused"),
     ("paused", "queued"),
+    ("paused", "failed"),
     ("paused", "cancelled"),
     ("running", "succeeded"),
     ("running", "failed"),
