@@ -115,7 +115,7 @@ def _seconds_until(date: str) -> float:
     """Retry-After may be a date (RFC 9110, 10.2.3); what is none is for ever."""
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return inf
 
 

@@ -128,9 +128,11 @@ class ProviderRun(SQLModel, table=True):
         remote_job: Id of the job there, once it is known.
         remote_status: The provider's word, as last seen.
         last_event: The newest event that is recorded, by the provider's id.
-        wish: What its owner asked for and the provider has not been told.
+        events: How many of the provider's are recorded.
+        wish: What its owner asked for at `wished_at` and the provider has not been told.
         quiet_looks: Looks since anything happened.
-        failures: Calls that came to nothing, in a row, since `failing_since`.
+        failures: Calls that came to nothing, in a row, since `failing_since`; the last of them
+            because something was not there, since `missing_since`.
     """
 
     __tablename__ = "provider_runs"
@@ -146,8 +148,11 @@ class ProviderRun(SQLModel, table=True):
     remote_job: str | None = None
     remote_status: str | None = None
     last_event: str | None = None
+    events: int = 0
     wish: str | None = None
+    wished_at: datetime | None = _instant()
     quiet_looks: int = 0
     failures: int = 0
     failing_since: datetime | None = _instant()
+    missing_since: datetime | None = _instant()
     created_at: datetime = _instant()

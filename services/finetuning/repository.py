@@ -176,6 +176,23 @@ def add_event(
     return added.scalar_one_or_none() is not None
 
 
+def add_events(uow: UnitOfWork, job_id: str, events: Sequence[JobEvent]) -> None:
+    """
+    Append events of a job in their order; one whose id is recorded already is left out.
+
+    A second one about a step is kept without its step.
+    """
+    steps = {event.step for event in events if event.step is not None}
+    known = select(JobEvent.step).where(JobEvent.job_id == job_id, col(JobEvent.step).in_(steps))
+    taken = set(uow.session.exec(known)) if steps else set()
+    rows = []
+    for event in events:
+        step = None if event.step in taken else event.step
+        rows.append(event.model_dump(exclude={"seq"}) | {"step": step})
+        taken.add(event.step)
+    uow.session.execute(insert(JobEvent).on_conflict_do_nothing(), rows)
+
+
 def list_events(
     uow: UnitOfWork, job_id: str, *, after: str | None, limit: int
 ) -> Sequence[JobEvent]:

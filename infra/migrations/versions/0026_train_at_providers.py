@@ -26,9 +26,12 @@ CREATE TABLE finetuning.provider_runs (
     remote_status text,
     last_event text,
     wish text CHECK (wish IN ('pause', 'resume')),
+    wished_at timestamptz,
+    events int NOT NULL DEFAULT 0,
     quiet_looks int NOT NULL DEFAULT 0,
     failures int NOT NULL DEFAULT 0,
     failing_since timestamptz,
+    missing_since timestamptz,
     created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 80);
 CREATE INDEX provider_runs_project ON finetuning.provider_runs (project, job_id);

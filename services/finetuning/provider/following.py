@@ -34,9 +34,10 @@ class Follow:
         # The state first: what is told afterwards is then at least as new.
         remote = provider.load_job(job_id)
         known = {self.run.last_event} if self.run.last_event else set()
+        is_full = self.run.events >= mirror.MAX_EVENTS
         look = Look(
             job=remote,
-            events=provider.list_events(job_id, known),
+            events=() if is_full else provider.list_events(job_id, known),
             checkpoints=provider.list_checkpoints(job_id),
         )
         return Outcome(partial(mirror.record_look, look))

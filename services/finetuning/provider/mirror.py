@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from services.finetuning import repository
 from services.finetuning.domain.provider import Phase, meaning_of, moves_to, step_of
 from services.finetuning.domain.states import TERMINAL, State
-from services.finetuning.models import Checkpoint, Job, ProviderRun
+from services.finetuning.models import Checkpoint, Job, JobEvent, ProviderRun
 from services.finetuning.provider.ports import RemoteCheckpoint, RemoteEvent, RemoteJob
 from services.finetuning.service.ending import fail_job, record_cancellation
 from services.finetuning.service.succeeding import ResultFile, succeed_job
 from shared.db import UnitOfWork
 from shared.ids import new_id
+
+MAX_EVENTS = 20_000
+"""Of a job; a provider that tells more, or the same under new ids, is not listened to further."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,16 @@ def record_look(look: Look, uow: UnitOfWork, run: ProviderRun, job: Job) -> None
     """Events and checkpoints once each, then the state. An ended job stays as it is."""
     if job.state in TERMINAL:
         return
-    status, is_word_new = look.job.status, look.job.status != run.remote_status
+    status = look.job.status
+    meant = meaning_of(status)
+    is_word_new = meant is not None and status != run.remote_status
     news = _record_events(uow, run, job, look.events) + _record_checkpoints(
         uow, run, job, look.checkpoints
     )
     run.quiet_looks = 0 if news or is_word_new else run.quiet_looks + 1
     run.remote_status = status
-    meant = meaning_of(status)
     if meant is None:
-        if is_word_new:
-            _warn_of(uow, job, status)
+        _warn_of(uow, job, status)
         return
     _record_state(uow, run, job, look.job, meant)
 
@@ -87,8 +90,10 @@ def _record_state(
 
 def _record_progress(uow: UnitOfWork, job: Job, remote: RemoteJob, meant: State) -> None:
     for state in moves_to(State(job.state), meant):
-        repository.move_job(uow, job.id, state)
-        if state is State.PAUSED:
+        is_paused = state is State.PAUSED
+        rest = {"estimated_finish": None} if is_paused else {}
+        repository.move_job(uow, job.id, state, **rest)
+        if is_paused:
             repository.add_event(uow, job.id, "The job was paused")
     repository.update_running(
         uow,
@@ -112,19 +117,29 @@ def _record_failure(uow: UnitOfWork, job: Job, remote: RemoteJob) -> None:
 def _record_events(
     uow: UnitOfWork, run: ProviderRun, job: Job, events: Sequence[RemoteEvent]
 ) -> int:
-    for event in events:
-        data = dict(event.data) if event.data is not None else None
-        repository.add_event(
-            uow,
-            job.id,
-            event.message,
-            level=event.level,
-            data=data,
-            step=step_of(data),
-            event_id=_event_id(job.id, event.id),
-        )
-        run.last_event = event.id
+    if not events:
+        return 0
+    repository.add_events(uow, job.id, [_event(uow, job, event) for event in events])
+    run.last_event = events[-1].id
+    run.events += len(events)
+    if run.events >= MAX_EVENTS:
+        message = f"The provider told {run.events} events; later ones are left out"
+        _warn_once(uow, job, message, about="too many events")
     return len(events)
+
+
+def _event(uow: UnitOfWork, job: Job, event: RemoteEvent) -> JobEvent:
+    data = dict(event.data) if event.data is not None else None
+    return JobEvent(
+        id=_event_id(job.id, event.id),
+        project=uow.project,
+        job_id=job.id,
+        level=event.level,
+        message=event.message,
+        data=data,
+        step=step_of(data),
+        created_at=uow.now,
+    )
 
 
 def _event_id(job_id: str, remote_id: str) -> str:
@@ -157,9 +172,10 @@ def _ours(run: ProviderRun, model: str) -> str:
 
 
 def _warn_of(uow: UnitOfWork, job: Job, status: str) -> None:
-    repository.add_event(
-        uow,
-        job.id,
-        f"The provider says the job is {status!r}, which is not known here; it is looked at again",
-        level="warn",
-    )
+    message = f"The provider says the job is {status!r}, which is not known here"
+    _warn_once(uow, job, f"{message}; it is looked at again", about="a word nobody knows")
+
+
+def _warn_once(uow: UnitOfWork, job: Job, message: str, *, about: str) -> None:
+    # No provider's id has a space in it.
+    repository.add_event(uow, job.id, message, level="warn", event_id=_event_id(job.id, about))

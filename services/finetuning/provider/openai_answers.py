@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.finetuning.domain.provider import (
     EVENT_LEVELS,
@@ -38,7 +39,24 @@ class _Answer(BaseModel):
 
 class File(_Answer):
     id: Id
-    filename: str = ""
+    filename: str | None = None
+
+
+class JobEntry(_Answer):
+    """A `fine_tuning.job` in a list, which has other people's as well: what tells ours apart."""
+
+    id: Id
+    status: str | None = None
+    training_file: Any = None
+    metadata: Any = None
+
+    def is_for(self, our_id: str, training_file: str, *, key: str) -> bool:
+        """Whether our id stands under *key* of its metadata, or it has our file."""
+        metadata = self.metadata if isinstance(self.metadata, dict) else {}
+        return metadata.get(key) == our_id or self.training_file == training_file
+
+    def told(self) -> RemoteJob:
+        return RemoteJob(id=self.id, status=one_line(self.status or "", 64))
 
 
 class Job(_Answer):
@@ -46,14 +64,12 @@ class Job(_Answer):
 
     id: Id
     status: Annotated[str, Len(1, 64)]
-    training_file: str | None = None
     fine_tuned_model: Model | None = None
     trained_tokens: Annotated[int, Ge(0), Le(_MAX_TOKENS)] | None = None
     estimated_finish: Annotated[int, Ge(0), Le(_YEAR_2200)] | None = None
     result_files: Annotated[list[Id], Len(0, 100)] | None = None
     method: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
     def told(self) -> RemoteJob:
@@ -80,8 +96,8 @@ class Event(_Answer):
     """A `fine_tuning.job.event`."""
 
     id: Id
-    level: str = "info"
-    message: str = ""
+    level: str | None = None
+    message: str | None = None
     type: str | None = None
     data: Any = None
 
@@ -89,7 +105,7 @@ class Event(_Answer):
         return RemoteEvent(
             id=self.id,
             level=self.level if self.level in EVENT_LEVELS else "info",
-            message=one_line(self.message),
+            message=one_line(self.message or ""),
             data=measured_data(self.data) if self.type == "metrics" else None,
         )
 
@@ -113,11 +129,18 @@ class Checkpoint(_Answer):
 _Item = TypeVar("_Item", bound=_Answer)
 
 
-class Listed(_Answer, Generic[_Item]):
-    """A page."""
+class Listed(_Answer):
+    """A page; what is none of its items is passed over, so that it hides no other."""
 
-    data: Annotated[list[_Item], Len(0, 1000)]
-    has_more: bool = False
+    data: Annotated[list[Any], Len(0, 1000)]
+    has_more: bool | None = False
+
+    def items(self, kind: type[_Item]) -> list[_Item]:
+        found = []
+        for item in self.data:
+            with contextlib.suppress(ValidationError):
+                found.append(kind.model_validate(item))
+        return found
 
 
 def left_out(oldest: RemoteEvent) -> RemoteEvent:

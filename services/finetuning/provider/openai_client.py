@@ -18,6 +18,7 @@ from services.finetuning.provider.openai_answers import (
     Event,
     File,
     Job,
+    JobEntry,
     Listed,
     left_out,
 )
@@ -30,7 +31,7 @@ from services.finetuning.provider.ports import (
     Wish,
 )
 from services.finetuning.provider.transport import make_http
-from shared.errors import Missing, Unavailable
+from shared.errors import Missing, Rejected, Unavailable
 
 OUR_ID = "perpetune_job"
 """Key of the metadata under which our id travels."""
@@ -38,6 +39,8 @@ OUR_ID = "perpetune_job"
 _PAGE = 100
 # A look at a job that made more events since the last leaves the oldest out, and says so.
 _MAX_EVENT_PAGES = 50
+# So does one that has used this much of the time of its step: checkpoints are still to be read.
+_EVENTS_SHARE = 0.6
 # What is looked for was made moments ago, so it is among the newest.
 _MAX_JOB_PAGES = 3
 _TRAINING_ROWS = "application/jsonl"
@@ -55,14 +58,15 @@ class OpenAIProvider:
     """One conversation with a provider, at an end after *seconds*."""
 
     def __init__(self, spec: ProviderSpec, *, seconds: float) -> None:
-        self._name, self._key = spec.name, spec.read_key()
-        self._client = _client(spec.base_url, self._key)
+        self._name = spec.name
+        self._client = _client(spec.base_url, spec.read_key())
+        self._seconds = seconds
         self._ends_at = time.monotonic() + seconds
 
     def find_files(self, filename: str) -> list[str]:
         try:
             page = self._ask(
-                Listed[File],
+                Listed,
                 self._client.files.with_raw_response.list,
                 purpose="fine-tune",
                 order="desc",
@@ -70,7 +74,7 @@ class OpenAIProvider:
             )
         except Missing:
             return []
-        return [file.id for file in page.data if file.filename == filename]
+        return [file.id for file in page.items(File) if file.filename == filename]
 
     def upload(self, path: Path, filename: str) -> str:
         with path.open("rb") as rows, nothing_missing():
@@ -92,7 +96,7 @@ class OpenAIProvider:
         return [
             job.told()
             for job in self._newest_jobs(our_id)
-            if (job.metadata or {}).get(OUR_ID) == our_id or job.training_file == training_file
+            if job.is_for(our_id, training_file, key=OUR_ID)
         ]
 
     def create_job(self, request: Request) -> RemoteJob:
@@ -108,6 +112,8 @@ class OpenAIProvider:
                 suffix=_or_omit(request.suffix),
                 seed=request.seed,
                 metadata={OUR_ID: request.our_id},
+                # Who knows it makes one job of an attempt that we gave up and the next.
+                extra_headers={"Idempotency-Key": request.our_id},
             ).told()
 
     def load_job(self, job_id: str) -> RemoteJob:
@@ -122,41 +128,44 @@ class OpenAIProvider:
 
     def list_events(self, job_id: str, known: Collection[str]) -> list[RemoteEvent]:
         found: list[RemoteEvent] = []
-        after: str | Omit = omit
+        stop_at = self._ends_at - (1 - _EVENTS_SHARE) * self._seconds
         for _ in range(_MAX_EVENT_PAGES):
-            try:
-                page = self._ask(
-                    Listed[Event],
-                    self._client.fine_tuning.jobs.with_raw_response.list_events,
-                    job_id,
-                    after=after,
-                    limit=_PAGE,
-                )
-            except Missing:
-                # Not every service tells its events.
-                break
-            for event in page.data:
+            page = self._list_events(job_id, after=found[-1].id if found else omit)
+            events = page.items(Event)
+            for event in events:
                 if event.id in known:
                     return found[::-1]
                 found.append(event.told())
-            if not page.data or not page.has_more:
+            if not events or not page.has_more:
+                return found[::-1]
+            if time.monotonic() > stop_at:
                 break
-            after = page.data[-1].id
-        else:
-            found.append(left_out(found[-1]))
-        return found[::-1]
+        return [left_out(found[-1]), *found[::-1]]
+
+    def _list_events(self, job_id: str, after: str | Omit) -> Listed:
+        try:
+            return self._ask(
+                Listed,
+                self._client.fine_tuning.jobs.with_raw_response.list_events,
+                job_id,
+                after=after,
+                limit=_PAGE,
+            )
+        except (Missing, Rejected):
+            # Not every service tells its events.
+            return Listed(data=[])
 
     def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:
         try:
             page = self._ask(
-                Listed[Checkpoint],
+                Listed,
                 self._client.fine_tuning.jobs.checkpoints.with_raw_response.list,
                 job_id,
                 limit=_PAGE,
             )
-        except Missing:
+        except (Missing, Rejected):
             return []
-        return sorted((each.told() for each in page.data), key=lambda told: told.step)
+        return sorted((each.told() for each in page.items(Checkpoint)), key=lambda told: told.step)
 
     def require_model(self, model: str) -> None:
         self._call(self._client.models.with_raw_response.retrieve, model)
@@ -164,24 +173,25 @@ class OpenAIProvider:
     def read_file(self, file_id: str) -> bytes:
         return self._call(self._client.files.with_raw_response.content, file_id)
 
-    def _newest_jobs(self, our_id: str) -> Iterator[Job]:
+    def _newest_jobs(self, our_id: str) -> Iterator[JobEntry]:
         after: str | Omit = omit
         for _ in range(_MAX_JOB_PAGES):
             page = self._ask(
-                Listed[Job],
+                Listed,
                 self._client.fine_tuning.jobs.with_raw_response.list,
                 metadata={OUR_ID: our_id},
                 after=after,
                 limit=_PAGE,
             )
-            yield from page.data
-            if not page.data or not page.has_more:
+            jobs = page.items(JobEntry)
+            yield from jobs
+            if not jobs or not page.has_more:
                 return
-            after = page.data[-1].id
+            after = jobs[-1].id
 
     def _ask(self, kind: type[A], act: Callable[..., Any], *what: str, **how: Any) -> A:  # noqa: ANN401 - the client's own parameters
         content = self._call(act, *what, **how)
-        with mapped_errors(self._name, self._key):
+        with mapped_errors(self._name):
             return kind.model_validate_json(content)
 
     def _call(self, act: Callable[..., Any], *what: str, **how: Any) -> bytes:  # noqa: ANN401 - as above
@@ -191,7 +201,7 @@ class OpenAIProvider:
                 f"The provider '{self._name}' is slow; there was no time left to ask on.",
                 code="provider_timeout",
             )
-        with mapped_errors(self._name, self._key):
+        with mapped_errors(self._name):
             answer = act(*what, **how, timeout=seconds)
             content: bytes = answer.http_response.content
             return content

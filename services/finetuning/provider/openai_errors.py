@@ -14,6 +14,8 @@ from shared.serving_answers import read_retry_after
 
 # Besides 5xx: time-out, conflict with what is under way, too early, too many.
 _PASSING = frozenset({408, 409, 425, 429})
+# The 5xx that does not pass.
+_NOT_OFFERED = 501
 _MAX_REST_SECONDS = 3600.0
 _CLOSED = (
     "The provider '{provider}' trains no models any more for this account. Train an open base on "
@@ -22,11 +24,10 @@ _CLOSED = (
 
 
 @contextmanager
-def mapped_errors(provider: str, key: str) -> Iterator[None]:
+def mapped_errors(provider: str) -> Iterator[None]:
     """
     Args:
         provider: Its name, for the messages.
-        key: Masked, should the provider quote it.
 
     Raises:
         Unavailable: No answer, a late or unreadable one, or one that says to come again. Also where
@@ -37,7 +38,7 @@ def mapped_errors(provider: str, key: str) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refusal(provider, key, error) from None
+        raise _refusal(provider, error) from None
     except openai.APITimeoutError:
         raise _silent(provider, "did not answer in time", "provider_timeout") from None
     except (openai.APIConnectionError, httpx2.HTTPError) as error:
@@ -61,9 +62,10 @@ def _silent(provider: str, what: str, code: str) -> Unavailable:
     return Unavailable(f"The provider '{provider}' {what}.", code=code)
 
 
-def _refusal(provider: str, key: str, error: openai.APIStatusError) -> PerpetuneError:
+def _refusal(provider: str, error: openai.APIStatusError) -> PerpetuneError:
     status, code = error.status_code, error_code(error.code)
-    if status >= 500 or status in _PASSING:
+    is_passing = status in _PASSING or (status >= 500 and status != _NOT_OFFERED)
+    if is_passing:
         return Unavailable(
             f"The provider '{provider}' answered {status}.",
             code=code or "provider_busy",
@@ -79,7 +81,7 @@ def _refusal(provider: str, key: str, error: openai.APIStatusError) -> Perpetune
         return Rejected(_CLOSED.format(provider=provider), code=code)
     kind = Missing if status == 404 else Rejected
     return kind(
-        f"The provider '{provider}' answered {status}: {_said(error).replace(key, '***')}",
+        f"The provider '{provider}' answered {status}: {_said(error)}",
         code=code or f"provider_answered_{status}",
         param=one_line(error.param, 100) if isinstance(error.param, str) else None,
     )

@@ -14,6 +14,8 @@ import httpx2
 
 # Result files are the largest answers: a line of a hundred bytes a step.
 MAX_ANSWER_BYTES = 16 << 20
+# A shorter one guards nothing, and may be a word of any answer: `EMPTY`, `none`.
+_LEAST_SECRET_BYTES = 12
 
 
 def make_http() -> httpx2.Client:
@@ -39,8 +41,20 @@ class BoundedTransport(httpx2.HTTPTransport):
         if packed != "identity":
             answer.close()
             raise httpx2.DecodingError(f"packed as {packed[:20]!r}", request=request)
-        answer.stream = _Bounded(answer.stream, request, ends_at)
+        answer.stream = httpx2.ByteStream(_read(_Bounded(answer.stream, request, ends_at), request))
+        # JSON is UTF-8; the name of another code may be one that makes no text.
+        answer.headers["content-type"] = "application/json"
         return answer
+
+
+def _read(stream: _Bounded, request: httpx2.Request) -> bytes:
+    """All of an answer, without the key of its request, should the provider quote it."""
+    try:
+        content = b"".join(stream)
+    finally:
+        stream.close()
+    key = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    return content.replace(key, b"***") if len(key) >= _LEAST_SECRET_BYTES else content
 
 
 class _Bounded(httpx2.SyncByteStream):

@@ -32,12 +32,14 @@ class Call:
         at: Monotonic seconds of its arrival.
         subject: Id in its path; empty where there is none.
         body: What was sent as JSON.
+        key: Its `Idempotency-Key`; jobs are made anew whatever it says.
     """
 
     at: float
     operation: str
     subject: str
     body: dict[str, Any]
+    key: str | None
 
 
 class TrainingService(Scripted):
@@ -86,7 +88,8 @@ class TrainingService(Scripted):
         form = (door.headers["content-type"] or "", content)
         is_known = door.headers["authorization"] == f"Bearer {KEY}"
         with self._lock:
-            self._calls.append(Call(time.monotonic(), operation, subject, body))
+            key = door.headers["idempotency-key"]
+            self._calls.append(Call(time.monotonic(), operation, subject, body, key))
             act = self._choose(operation, subject)
 
         def perform() -> Payload:
