@@ -69,6 +69,14 @@ def has_ended(status: str) -> bool:
     return meaning_of(status) in TERMINAL
 
 
+def is_granted(wish: str, status: str) -> bool:
+    """Whether a provider's word leaves nothing of a wish to `pause` or `resume` to be asked for."""
+    meant = meaning_of(status)
+    if meant in TERMINAL:
+        return True
+    return (meant is State.PAUSED) == (wish == "pause") and meant is not None
+
+
 def moves_to(current: State, meant: State) -> tuple[State, ...]:
     """
     The states a job passes through to be where its provider has it; none where it stays.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from services.finetuning import repository
-from services.finetuning.domain.provider import meaning_of, plain_csv
+from services.finetuning.domain.provider import is_granted, meaning_of, plain_csv
 from services.finetuning.domain.states import State
 from services.finetuning.models import Job, ProviderRun
 from services.finetuning.provider import mirror
 from services.finetuning.provider.mirror import Look
 from services.finetuning.provider.ports import Provider, RemoteJob, Wish
-from services.finetuning.provider.step import Desk, Outcome
+from services.finetuning.provider.step import Desk, Outcome, Record
 from services.finetuning.service.succeeding import ResultFile
 from shared.db import UnitOfWork
 from shared.errors import Missing, Rejected, Unavailable
@@ -30,33 +30,46 @@ class Follow:
 
     def perform(self, provider: Provider, desk: Desk) -> Outcome:
         del desk
-        job_id = str(self.run.remote_job)
-        # The state first: what is told afterwards is then at least as new.
-        remote = provider.load_job(job_id)
-        known = {self.run.last_event} if self.run.last_event else set()
-        is_full = self.run.events >= mirror.MAX_EVENTS
-        look = Look(
-            job=remote,
-            events=() if is_full else provider.list_events(job_id, known),
-            checkpoints=provider.list_checkpoints(job_id),
-        )
-        return Outcome(partial(mirror.record_look, look))
+        return Outcome(partial(mirror.record_look, _look(provider, self.run)))
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Pause or resume; a provider that cannot says so, and the job goes on."""
+    """
+    Pause or resume, behind a look, so that a job is followed whatever becomes of the wish. A
+    provider that cannot says so, and the job goes on.
+    """
 
     run: ProviderRun
     wish: Wish
 
     def perform(self, provider: Provider, desk: Desk) -> Outcome:
-        del desk
+        look = _look(provider, self.run)
         try:
-            provider.ask(str(self.run.remote_job), self.wish)
+            if not is_granted(self.wish, look.job.status):
+                provider.ask(str(self.run.remote_job), self.wish)
         except (Rejected, Missing) as error:
-            return Outcome(partial(self._refused, error.message))
-        return Outcome(self._answered)
+            return self._outcome(look, partial(self._refused, error.message))
+        except Unavailable as error:
+            patience = desk.settings.provider_patience_seconds
+            outcome = self._outcome(look, partial(self._unheard, error.message, patience))
+            return replace(outcome, rest_seconds=error.retry_after or 0.0)
+        return self._outcome(look, self._answered)
+
+    def _outcome(self, look: Look, answer: Record) -> Outcome:
+        return Outcome(partial(self._record, look, answer))
+
+    def _record(
+        self, look: Look, answer: Record, uow: UnitOfWork, run: ProviderRun, job: Job
+    ) -> None:
+        answer(uow, run, job)
+        mirror.record_look(look, uow, run, job)
+
+    def _unheard(
+        self, why: str, patience: float, uow: UnitOfWork, run: ProviderRun, job: Job
+    ) -> None:
+        if run.wished_at and (uow.now - run.wished_at).total_seconds() >= patience:
+            self._refused(why, uow, run, job)
 
     def _answered(self, _uow: UnitOfWork, run: ProviderRun, _job: Job) -> None:
         # One that was changed meanwhile is another wish.
@@ -67,6 +80,19 @@ class Ask:
     def _refused(self, why: str, uow: UnitOfWork, run: ProviderRun, job: Job) -> None:
         self._answered(uow, run, job)
         repository.add_event(uow, job.id, f"The job was not {self.wish}d: {why}", level="warn")
+
+
+def _look(provider: Provider, run: ProviderRun) -> Look:
+    job_id = str(run.remote_job)
+    # The state first: what is told afterwards is then at least as new.
+    remote = provider.load_job(job_id)
+    known = {run.last_event} if run.last_event else set()
+    is_full = run.events >= mirror.MAX_EVENTS
+    return Look(
+        job=remote,
+        events=() if is_full else provider.list_events(job_id, known),
+        checkpoints=provider.list_checkpoints(job_id),
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +130,9 @@ class Collect:
             return None
         try:
             content = plain_csv(provider.read_file(remote.result_file))
-        except Missing:
+        except Rejected:
+            return None
+        except (Missing, Unavailable):
             if is_late:
                 return None
             raise

@@ -27,6 +27,8 @@ def end_run(uow: UnitOfWork, job_id: str) -> None:
     run = repository.lock_run(uow, job_id)
     if run is not None:
         run.phase = ENDING[Phase(run.phase)]
+        # What is to be done now has not been tried yet.
+        run.failing_since = run.missing_since = None
         _look_soon(uow, run)
 
 
@@ -34,7 +36,7 @@ def wish(uow: UnitOfWork, job_id: str, what: Literal["pause", "resume"]) -> None
     """Have the provider asked; what it says then decides."""
     run = repository.lock_run(uow, job_id)
     if run is not None:
-        run.wish = what
+        run.wish, run.wished_at = what, uow.now
         _look_soon(uow, run)
 
 

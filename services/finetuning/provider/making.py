@@ -13,7 +13,7 @@ from services.finetuning.domain.provider import Phase
 from services.finetuning.models import Job, ProviderRun
 from services.finetuning.provider.ports import Provider, Request
 from services.finetuning.provider.step import Desk, Outcome
-from services.finetuning.provider.stopping import adopt, cancel_twins, filename_of
+from services.finetuning.provider.stopping import adopt, cancel_twins, choose, filename_of
 from shared.db import UnitOfWork
 from shared.errors import Invalid
 from shared.ids import Digest, Project
@@ -61,8 +61,8 @@ class CreateRemoteJob:
     def perform(self, provider: Provider, desk: Desk) -> Outcome:
         del desk
         found = provider.find_jobs(self.job.id, str(self.run.training_file))
-        cancel_twins(provider, found)
-        remote = found[0] if found else provider.create_job(self._request())
+        remote = choose(found) or provider.create_job(self._request())
+        cancel_twins(provider, found, remote.id)
         return Outcome(partial(adopt, remote), made=remote.id)
 
     def _request(self) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
 
 from services.finetuning import repository as jobs
 from services.finetuning.domain.provider import (
@@ -19,7 +20,14 @@ from services.finetuning.service.ending import fail_job
 from services.finetuning.settings import FinetuningSettings
 from shared.contracts.finetuning import ContinueJob
 from shared.db import UnitOfWork
-from shared.errors import LeaseLost, Missing, PerpetuneError, StorageFull, Unavailable
+from shared.errors import (
+    LeaseLost,
+    Missing,
+    PerpetuneError,
+    Rejected,
+    StorageFull,
+    Unavailable,
+)
 from shared.logging import get_logger
 from shared.task import Work
 
@@ -42,7 +50,7 @@ def continue_job(work: Work, desk: Desk, command: ContinueJob, *, is_last: bool)
     """
     with work.open() as uow:
         due = repository.find_due(uow, command.job_id, command.position)
-        step = plan_step(*due, _failing_seconds(uow, due[0])) if due else None
+        step = plan_step(*due, _seconds_since(uow, due[0].failing_since)) if due else None
     if due is None or step is None:
         with work.finish():
             return
@@ -80,9 +88,12 @@ def _record(
     settings: FinetuningSettings,
 ) -> None:
     if isinstance(outcome, Outcome):
-        run.failures, run.failing_since = 0, None
+        _forget_failures(run)
         outcome.record(uow, run, job)
-        seconds = _seconds_to_next_step(run, seen, settings)
+        seconds = max(_seconds_to_next_step(run, seen, settings), outcome.rest_seconds)
+    elif run.phase != seen.phase:
+        # The job ended here meanwhile, so what failed is not to be done any more.
+        seconds = outcome.retry_after or 0.0
     else:
         seconds = _record_failure(uow, run, job, outcome, settings)
     if run.phase != Phase.DONE:
@@ -93,8 +104,7 @@ def _seconds_to_next_step(
     run: ProviderRun, seen: ProviderRun, settings: FinetuningSettings
 ) -> float:
     """None where something else is to be done than what was planned when the run was *seen*."""
-    is_asked = run.phase == Phase.FOLLOWING and run.wish
-    if is_asked or (run.phase, run.wish) != (seen.phase, seen.wish):
+    if (run.phase, run.wish) != (seen.phase, seen.wish):
         return 0.0
     return seconds_to_next_look(
         run.quiet_looks,
@@ -114,7 +124,8 @@ def _record_failure(
     """Seconds to the next try; what cannot pass, or lasted too long, ends what was being done."""
     run.failures += 1
     run.failing_since = run.failing_since or uow.now
-    if _failing_seconds(uow, run) >= _patience_seconds(error, settings):
+    run.missing_since = (run.missing_since or uow.now) if isinstance(error, Missing) else None
+    if _is_over(uow, run, error, settings):
         _give_up(uow, run, job, error)
         return 0.0
     if run.failures == _TOLD_AFTER:
@@ -129,19 +140,28 @@ def _record_failure(
     )
 
 
-def _patience_seconds(error: PerpetuneError, settings: FinetuningSettings) -> float:
+def _is_over(
+    uow: UnitOfWork, run: ProviderRun, error: PerpetuneError, settings: FinetuningSettings
+) -> bool:
+    """Whether there is no patience left with *error*, the last of those in a row."""
     match error:
+        case Missing() if (
+            _seconds_since(uow, run.missing_since) < settings.provider_missing_seconds
+        ):
+            pass
         case Unavailable() | StorageFull():
-            return settings.provider_patience_seconds
-        case Missing():
-            return settings.provider_missing_seconds
+            pass
+        case Rejected() if run.phase == Phase.COLLECTING:
+            # A model is there; the operator may give the key the right to look at it.
+            pass
         case _:
-            return 0.0
+            return True
+    return _seconds_since(uow, run.failing_since) >= settings.provider_patience_seconds
 
 
 def _give_up(uow: UnitOfWork, run: ProviderRun, job: Job, error: PerpetuneError) -> None:
     """The job fails; where it has ended already, what is left at the provider stays there."""
-    run.failures, run.failing_since = 0, None
+    _forget_failures(run)
     if run.phase in {Phase.STOPPING, Phase.TIDYING}:
         run.phase = ENDING[Phase(run.phase)]
         message = f"Something of this job may be left at the provider: {error.message}"
@@ -155,11 +175,11 @@ def _give_up(uow: UnitOfWork, run: ProviderRun, job: Job, error: PerpetuneError)
 def _take_back(work: Work, desk: Desk, run: ProviderRun, made: str) -> None:
     """
     Cancel a job that was made by a step which was not ours any more: this process slept through it,
-    and another has made and written down its own.
+    and another has written down its own, or the job has ended. Until then the next step finds it.
     """
     with work.open() as uow:
         recorded = repository.find_run(uow, run.job_id)
-    if recorded is not None and recorded.remote_job == made:
+    if recorded is not None and _is_wanted(recorded, made):
         return
     try:
         desk.open(run.provider).ask(made, "cancel")
@@ -167,5 +187,15 @@ def _take_back(work: Work, desk: Desk, run: ProviderRun, made: str) -> None:
         log.warning("provider_job_left", job_id=run.job_id, remote_job=made, code=error.code)
 
 
-def _failing_seconds(uow: UnitOfWork, run: ProviderRun) -> float:
-    return (uow.now - run.failing_since).total_seconds() if run.failing_since else 0.0
+def _is_wanted(run: ProviderRun, made: str) -> bool:
+    if run.remote_job is None:
+        return run.phase in {Phase.CREATING, Phase.STOPPING}
+    return run.remote_job == made
+
+
+def _forget_failures(run: ProviderRun) -> None:
+    run.failures, run.failing_since, run.missing_since = 0, None, None
+
+
+def _seconds_since(uow: UnitOfWork, moment: datetime | None) -> float:
+    return (uow.now - moment).total_seconds() if moment else 0.0

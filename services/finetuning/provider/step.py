@@ -40,10 +40,12 @@ class Outcome:
 
     Attributes:
         made: Id of a job at the provider that is written down by *record* alone.
+        rest_seconds: The next step is not before that.
     """
 
     record: Record
     made: str | None = None
+    rest_seconds: float = 0.0
 
 
 class Step(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from services.finetuning.models import Job, ProviderRun
 from services.finetuning.provider.ports import Provider, RemoteJob
 from services.finetuning.provider.step import Desk, Outcome
 from shared.db import UnitOfWork
-from shared.errors import Missing, Rejected
+from shared.errors import Missing, PerpetuneError, Rejected
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,54 @@ class FindToStop:
     run: ProviderRun
 
     def perform(self, provider: Provider, desk: Desk) -> Outcome:
-        del desk
         found = provider.find_jobs(self.run.job_id, str(self.run.training_file))
-        cancel_twins(provider, found)
-        return Outcome(partial(adopt, found[0]) if found else _stopped)
+        ours = choose(found)
+        if ours is not None:
+            cancel_twins(provider, found, ours.id)
+            return Outcome(partial(adopt, ours))
+        if self.run.quiet_looks:
+            return Outcome(_stopped)
+        # A creation that we gave up may still take effect; it had the time of a step.
+        return Outcome(_look_again, rest_seconds=2 * desk.settings.provider_step_seconds)
 
 
 @dataclass(frozen=True)
 class Tidy:
-    """Remove the rows we sent, also those of an upload whose answer was lost."""
+    """
+    Cancel what came late of a creation, and remove the rows we sent, also those of an upload whose
+    answer was lost. One that cannot be removed does not save the others.
+    """
 
     run: ProviderRun
 
     def perform(self, provider: Provider, desk: Desk) -> Outcome:
         del desk
+        failures: list[PerpetuneError] = []
+        with _going_on(failures):
+            self._cancel_twins(provider)
         sent = {self.run.training_file, self.run.validation_file} - {None}
         for part in ("training", "validation"):
-            sent.update(provider.find_files(filename_of(self.run.job_id, part)))
+            with _going_on(failures):
+                sent.update(provider.find_files(filename_of(self.run.job_id, part)))
         for file_id in sorted(map(str, sent)):
-            provider.delete_file(file_id)
+            with _going_on(failures):
+                provider.delete_file(file_id)
+        if failures:
+            raise failures[0]
         return Outcome(_tidied)
+
+    def _cancel_twins(self, provider: Provider) -> None:
+        if self.run.training_file is not None:
+            found = provider.find_jobs(self.run.job_id, self.run.training_file)
+            cancel_twins(provider, found, self.run.remote_job)
+
+
+@contextlib.contextmanager
+def _going_on(failures: list[PerpetuneError]) -> Iterator[None]:
+    try:
+        yield
+    except PerpetuneError as error:
+        failures.append(error)
 
 
 def filename_of(job_id: str, part: str) -> str:
@@ -67,10 +95,16 @@ def filename_of(job_id: str, part: str) -> str:
     return f"{job_id}.{part}.jsonl"
 
 
-def cancel_twins(provider: Provider, jobs: Sequence[RemoteJob]) -> None:
-    """Of several that an unlucky past made for one job, leave the newest."""
-    for twin in jobs[1:]:
-        if not has_ended(twin.status):
+def choose(jobs: Sequence[RemoteJob]) -> RemoteJob | None:
+    """The job to go on with, of those made for one, newest first: one that lives, if any does."""
+    fit = [job for job in jobs if meaning_of(job.status) is not State.CANCELLED]
+    return min(fit, key=lambda job: has_ended(job.status), default=None)
+
+
+def cancel_twins(provider: Provider, jobs: Sequence[RemoteJob], ours: str | None) -> None:
+    """Of several that an unlucky past made for one job, leave *ours*."""
+    for twin in jobs:
+        if twin.id != ours and not has_ended(twin.status):
             with contextlib.suppress(Missing):
                 _cancelled(provider, twin.id)
 
@@ -111,6 +145,10 @@ def _record_stop(remote: RemoteJob, uow: UnitOfWork, run: ProviderRun, job: Job)
             level="warn",
         )
     _stopped(uow, run, job)
+
+
+def _look_again(_uow: UnitOfWork, run: ProviderRun, _job: Job) -> None:
+    run.quiet_looks += 1
 
 
 def _stopped(_uow: UnitOfWork, run: ProviderRun, _job: Job) -> None:

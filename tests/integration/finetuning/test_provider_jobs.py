@@ -140,8 +140,10 @@ def test_model_of_another_project_is_unknown(home):
     assert home.client.post(JOBS, json=body, headers=rival).status_code == 404
 
 
-def test_run_is_seen_by_its_own_project_alone(home):
+def test_run_is_seen_by_its_own_project_alone(home, service):
     job_id = home.create()
+    service.once(acts.refuse(429, retry_after=60), on="list_files")
+    home.step()
     count = text("SELECT count(*) FROM finetuning.provider_runs")
     rival = Context.root(Project("rival"), "test")
     for context, seen in ((PROJECT, 1), (rival, 0)):
@@ -151,6 +153,8 @@ def test_run_is_seen_by_its_own_project_alone(home):
         end_run(uow, job_id)
         hasten(uow.session, "finetuning.continue_job", job_id)
     assert home.run(job_id).phase == "uploading"
+    (step,) = home.due("finetuning.continue_job")
+    assert step.due > 50
 
 
 def test_dataset_of_a_provider_is_checked_and_not_counted(home):

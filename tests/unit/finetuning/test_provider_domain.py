@@ -11,6 +11,7 @@ from services.finetuning.domain.provider import (
     Phase,
     error_code,
     has_ended,
+    is_granted,
     meaning_of,
     measured_data,
     moves_to,
@@ -47,6 +48,15 @@ def test_only_known_words_mean_something():
     assert meaning_of("Succeeded") is meaning_of("") is meaning_of("done") is None
     assert not has_ended("done")
     assert has_ended("failed")
+
+
+def test_wish_is_granted_by_the_state_it_leads_to_or_by_an_end():
+    wishes = {"pause": {"paused"}, "resume": {"validating_files", "queued", "running"}}
+    ended = {"succeeded", "failed", "cancelled"}
+    for wish, states in wishes.items():
+        granted = {state.value for state in State if is_granted(wish, state)}
+        assert granted == states | ended
+        assert not is_granted(wish, "transmogrified")
 
 
 def test_every_phase_comes_to_its_end():
