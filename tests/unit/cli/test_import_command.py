@@ -349,7 +349,11 @@ def test_killed_among_the_answers_it_asks_again_for_the_one_under_way_alone(
 
 def test_interrupted_it_says_how_to_go_on(ours, theirs, arguments, environment, folder):
     running = started((*arguments, "--requests-per-minute", "30"), environment, theirs)
-    time.sleep(0.5)  # the answer is there, and the next question waits for its turn
+    deadline = time.monotonic() + 20
+    while goldens(folder) != [0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # The answer is there, and the next question waits for its turn.
     running.send_signal(signal.SIGINT)
     out, _ = running.communicate(timeout=20)
     assert running.returncode == 130
