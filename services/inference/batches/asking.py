@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from services.inference.batches.domain.results import Result, repeat_pause
+from services.inference.batches.seats import Seats
 from services.inference.core import Answer, Core
 from services.inference.embeddings import Embeddings
 from services.inference.jobs import Origin, chat_job, completion_job
@@ -36,33 +39,33 @@ class Asker:
             core: Answers chats and completions.
             embeddings: Answers embeddings, in a time of its own.
             total_seconds: For one line of the others, repetitions of the core included.
-            concurrency: Lines asked at once; further ones wait in the order in which they came.
+            concurrency: Lines asked at once; projects share that.
         """
         self._core = core
         self._embeddings = embeddings
         self._total_seconds = total_seconds
-        self._seats = asyncio.Semaphore(concurrency)
+        self._seats = Seats(concurrency)
 
-    async def answer(self, project: Project, endpoint: str, body: dict[str, Any]) -> Answer:
+    @asynccontextmanager
+    async def answered(
+        self, project: Project, endpoint: str, body: dict[str, Any]
+    ) -> AsyncIterator[Answer]:
         """
-        What *endpoint* answers; an error is an answer as well.
+        What *endpoint* answers, to be recorded in the block; an error is an answer as well.
 
-        What may go better later is asked again, and holds up nobody meanwhile.
+        What may go better later is asked again, and holds up nobody meanwhile. The seat is kept
+        until the end of the block: by then the project's next line waits for it, however quick
+        they are.
         """
         failures = 0
         while True:
-            async with self._seats:
+            async with self._seats.taken(project):
                 answer = await self._ask(project, endpoint, body)
-            failures += 1
-            pause = repeat_pause(
-                answer.status,
-                answer.body.get("error", {}).get("code"),
-                failures,
-                retry_after=int(answer.headers.get("retry-after-ms", 0)) / 1000,
-                chance=random.random(),
-            )
-            if pause is None:
-                return answer
+                failures += 1
+                pause = _pause_after(answer, failures)
+                if pause is None:
+                    yield answer
+                    return
             await asyncio.sleep(pause)
 
     async def _ask(self, project: Project, endpoint: str, body: dict[str, Any]) -> Answer:
@@ -84,6 +87,16 @@ class Asker:
             case _:
                 return await self._embeddings.answer(read_body(EmbeddingRequest, body), origin)
         return await self._core.answer(job, total_seconds=self._total_seconds)
+
+
+def _pause_after(answer: Answer, failures: int) -> float | None:
+    return repeat_pause(
+        answer.status,
+        answer.body.get("error", {}).get("code"),
+        failures,
+        retry_after=int(answer.headers.get("retry-after-ms", 0)) / 1000,
+        chance=random.random(),
+    )
 
 
 def result_of(answer: Answer, request_id: str) -> Result:

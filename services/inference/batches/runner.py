@@ -1,4 +1,4 @@
-"""Takes up batches, one of each project at a time, and lets their lines pass in turn."""
+"""Takes up batches, one of each project at a time, and lets them share the models."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class BatchRunner:
     """
     Works on batches until it is told to stop.
 
-    Every batch has as many lines at the asker as that asks at once, and it asks in the order in
-    which they came: so projects take turns, line by line, however long their files are.
+    Every batch has as many lines at the asker as that asks at once, and there projects share the
+    seats: each has as many as another that waits, however long its files are, or its lines take.
     """
 
     def __init__(

@@ -166,11 +166,10 @@ class _Work:
 
     async def _ask_some(self, batch: Batch, questions: _Questions) -> None:
         while (question := await questions.next()) is not None:
-            line = question.line
-            answer = await self._place.asker.answer(
+            async with self._place.asker.answered(
                 self._lease.project, batch.endpoint, question.body
-            )
-            await self._record(line, result_of(answer, new_id("req")))
+            ) as answer:
+                await self._record(question.line, result_of(answer, new_id("req")))
 
     async def _record(self, line: int, result: Result) -> None:
         await self._write(lambda uow: working.record_result(uow, self._lease, line, result))

@@ -258,6 +258,25 @@ def test_projects_take_turns_line_by_line(batches, upstream):
         batches.awaited(long.id)
 
 
+def test_slow_lines_of_one_project_leave_another_its_share(batches, upstream):
+    """Were they to take turns, each of the thirty would wait for a slow line."""
+    batches.world.settings = batches.world.settings.model_copy(update={"batch_concurrency": 2})
+    upstream.always(slow(1.0), on="complete")
+    url = "/v1/embeddings"
+    quick = [
+        {"custom_id": name, "method": "POST", "url": url, "body": {"model": BASE, "input": name}}
+        for name in map(str, range(30))
+    ]
+    with batch_door(batches):
+        long = batches.create(lines(*range(100)))
+        await_true(lambda: len(upstream.calls("complete")) == 2)
+        short = batches.create(quick, "rival", endpoint=url)
+        batch = batches.awaited(short.id, "finalizing", "completed", project="rival", seconds=6)
+        assert batch.request_counts.completed == 30
+        batches.client().batches.cancel(long.id)
+        batches.awaited(long.id)
+
+
 def test_few_lines_are_asked_at_once_and_a_cancellation_waits_for_none(batches, door, upstream):
     upstream.always(hang)
     made = {project: batches.create(lines(*range(20)), project).id for project in PROJECTS}
