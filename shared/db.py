@@ -29,8 +29,10 @@ from shared.patience import patient_for
 from shared.settings import CoreSettings
 
 # SQLSTATE classes after which the same transaction may succeed: connection, resources,
-# serialisation and deadlock, operator intervention. Source: PostgreSQL manual, appendix A.
-_TRANSIENT = ("08", "53", "40", "57", "55P03")
+# serialisation and deadlock, operator intervention, a lock not had in time, and a server that only
+# reads: a standby, on which a connection ended up during a failover. Source: PostgreSQL manual,
+# appendix A.
+_TRANSIENT = ("08", "53", "40", "57", "55P03", "25006")
 # A NUL in a text has no state; a number out of range, a character that does not exist, a NUL in
 # JSON.
 _UNFIT = ("", "22003", "22021", "22P05")

@@ -7,6 +7,8 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from services.inference.batches.asking import Asker
 from services.inference.batches.service import LEASE_KIND
 from services.inference.batches.work import Workplace, work_on
@@ -82,8 +84,9 @@ class BatchRunner:
         while len(self._working) < self._settings.batch_projects:
             try:
                 lease = await asyncio.to_thread(self._claim, tuple(self._working))
-            except Unavailable as error:
-                _log.warning("batches_wait", reason=error.message)
+            except (Unavailable, SQLAlchemyError) as error:
+                # Whatever it is, the queue door beside it goes on.
+                _log.warning("batches_wait", reason=str(error))
                 return
             if lease is None:
                 return

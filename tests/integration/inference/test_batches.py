@@ -20,7 +20,7 @@ from batch_doors import (
 )
 from inference_doors import BASE, World, await_true
 from queue_doors import DoorProcess
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
 
 from services.inference.batches import repository
 from services.inference.bootstrap import make_store
@@ -363,6 +363,24 @@ def test_two_doors_share_no_batch(batches, upstream):
     assert all(batch.request_counts.completed == 10 for batch in ended)
     assert set(upstream.generated.values()) == {1}
     assert upstream.generated.total() == 60
+
+
+def test_a_door_outlives_a_database_that_refuses_for_good(batches):
+    """Whatever it is that is mended later, the door, and its queue, need no new start."""
+    owner = Units(make_engine(batches.database.owner, CoreSettings()))
+    made = batches.create(lines(1))
+
+    def rule(statement: str) -> None:
+        with owner.open(Context.root(Project("acme"), "test")) as uow:
+            uow.session.execute(text(statement))
+
+    rule("REVOKE UPDATE ON spine.leases FROM spine")
+    with batch_door(batches):
+        time.sleep(0.5)
+        assert batches.seen(made.id).status == "validating"
+        rule("GRANT UPDATE ON spine.leases TO spine")
+        assert batches.awaited(made.id).status == "completed"
+    owner.engine.dispose()
 
 
 def test_a_batch_that_kills_every_door_has_failed(batches):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import ProgrammingError
 from shared.context import Context
 from shared.contracts.workloads import WorkloadCreated
 from shared.db import Units, make_engine
-from shared.errors import LeaseLost
+from shared.errors import LeaseLost, Unavailable
 from shared.ids import Project
 from shared.settings import CoreSettings
 from shared.spine import deliveries, leases
@@ -90,6 +90,13 @@ def test_audit_entries_refuse_change_by_their_owner(units, database, statement):
     owner = Units(make_engine(database.owner, CoreSettings()))
     with pytest.raises(ProgrammingError, match="append-only"), owner.open(A) as uow:
         uow.session.execute(text(statement))
+
+
+def test_a_server_that_only_reads_is_one_that_is_away(units):
+    """As a standby is, on which a connection ended up during a failover."""
+    with pytest.raises(Unavailable), units.open(A) as uow:
+        uow.session.execute(text("SET TRANSACTION READ ONLY"))
+        leases.offer(uow, "finetuning.job", "ftjob-1")
 
 
 def test_work_of_projects_that_are_passed_over_is_left_alone(units, spine):
