@@ -34,8 +34,8 @@ _ACTOR = "process:door"
 _AGAIN_SECONDS = 1.0
 # After a failure that another door would have as well, for example a full disk.
 _REST_SECONDS = 10.0
-# Answers that are in memory at once while files are written; one may have a megabyte.
-_PAGE = 50
+# Answers that are in memory at once while files are written; one of 2,048 embeddings has 25 MB.
+_PAGE = 8
 
 
 @dataclass(frozen=True)
