@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 _OPENAI = "https://api.openai.com/v1"
 _KEY_VARIABLE = "OPENAI_API_KEY"
+_KEY = re.compile(r"[!-~]+")
 _SEED = 7
 _INTERRUPTED = 130
 # As many as an evaluation takes.
@@ -287,12 +289,19 @@ def _key(file: Path | None) -> str:
             key = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandFailed(f"The key file {file} cannot be read: {error}.") from error
-    if not key.strip():
+    key = key.strip()
+    if not key:
         raise CommandFailed(
             f"There is no key for the old service: set {_KEY_VARIABLE}, or name a file of it with "
             "--from-key-file."
         )
-    return key.strip()
+    # Any other cannot be a header, and the client would quote it.
+    if not _KEY.fullmatch(key):
+        raise CommandFailed(
+            f"The key of the old service, in {file or _KEY_VARIABLE}, is not one run of printable "
+            "ASCII without spaces; write the key alone there."
+        )
+    return key
 
 
 def _given(**files: Path | None) -> dict[str, Path]:

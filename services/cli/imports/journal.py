@@ -32,6 +32,7 @@ class Golden(BaseModel):
         latency_ms: From request to whole answer, if it was measured.
         input_tokens, output_tokens: As the old service counted them, if it did.
         is_cut: It reached the longest length.
+        is_refused: The prompt was turned away, which costs nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class Golden(BaseModel):
     input_tokens: int | None = None
     output_tokens: int | None = None
     is_cut: bool = False
+    is_refused: bool = False
 
 
 class Journal:
@@ -121,7 +123,7 @@ class Journal:
         most = reserved.pop()
         if golden.input_tokens is not None and golden.output_tokens is not None:
             self._answered.append(Tokens(golden.input_tokens, golden.output_tokens))
-        elif golden.error is None:
+        elif not golden.is_refused:
             # A service that does not count is taken to have charged what was reserved.
             self._answered.append(most)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,24 +11,18 @@ from functools import partial
 from typing import TypeVar, cast
 
 import openai
-from openai.types.chat import (
-    ChatCompletion,
-    ChatCompletionMessage,
-    ChatCompletionMessageParam,
-)
+from openai.types.chat import ChatCompletionMessageParam
 from openai.types.fine_tuning import FineTuningJob
+from pydantic import ValidationError
 
 from services.cli.errors import CommandFailed
+from services.cli.imports.answers import Completion, clean, failure, golden_of
 from services.cli.imports.chats import Chat
 from services.cli.imports.journal import Golden
 from services.cli.imports.patience import Pace, TryAgain, patiently
-from shared.errors import Invalid
-from shared.rendering.chat import text_of
 
 # Several times what this installation trains on; a larger file is to be sampled by its owner.
 MOST_FILE_BYTES = 64 << 20
-# What the API of evaluations takes.
-_LONGEST_ERROR = 1000
 _PAGE = 100
 # Of a 400 only these say that the prompt is at fault, and not what is the same in all requests.
 _CODES_OF_PROMPTS = frozenset(
@@ -133,25 +128,51 @@ class OldService:
         """
         begun = time.monotonic()
         try:
-            with _mapped():
-                answer = self._client.chat.completions.create(
+            with self._mapped():
+                # As it was sent: the client takes any JSON for an answer.
+                response = self._client.chat.completions.with_raw_response.create(
                     model=model,
                     messages=cast("list[ChatCompletionMessageParam]", list(case.messages)),
                     temperature=0,
                     max_completion_tokens=max_answer_tokens,
                     **case.tools,
                 )
+                body = _parsed(response.http_response.content)
         except _PromptRefused as refused:
-            return Golden(answer=None, error=str(refused)[:_LONGEST_ERROR])
-        return _golden(_whole(answer), (time.monotonic() - begun) * 1000)
+            return failure(str(refused)).model_copy(update={"is_refused": True})
+        return _golden(body, (time.monotonic() - begun) * 1000)
 
     def _read(self, call: Callable[[], T]) -> T:
         def attempt() -> T:
             self._pace.wait()
-            with _mapped():
+            with self._mapped():
                 return _whole(call())
 
         return patiently(attempt, self._on_wait)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """
+        What the client raises, as what is to be done about it; the key is in no message.
+
+        Raises:
+            TryAgain: Limits of rate, broken connections, failures of the service.
+            _PromptRefused: This prompt will never be answered.
+            _Refused: The service says no to whatever is asked like this.
+        """
+        key = self._client.api_key
+        try:
+            yield
+        except openai.APIStatusError as error:
+            raise _meaning(error, key) from error
+        except openai.APIConnectionError as error:
+            said = _told(
+                f"No answer from {error.request.url.host} ({error.__cause__ or error}).", key
+            )
+            raise TryAgain(said, may_be_billed=True) from error
+        except (openai.APIError, ValueError) as error:
+            said = _told(f"The service's answer cannot be read ({error}).", key)
+            raise TryAgain(said, may_be_billed=True) from error
 
     def _download(self, file_id: str) -> bytes:
         content = bytearray()
@@ -173,27 +194,22 @@ def _whole(found: T) -> T:
     return found
 
 
-def _golden(answer: ChatCompletion, latency_ms: float) -> Golden:
-    if not answer.choices or answer.choices[0].message is None:
-        raise TryAgain("The service answered without an answer.", may_be_billed=True)
-    choice, usage = answer.choices[0], answer.usage
-    text, error = _text(choice.message, choice.finish_reason)
-    return Golden(
-        answer=text,
-        error=error,
-        latency_ms=latency_ms,
-        input_tokens=usage.prompt_tokens if usage else None,
-        output_tokens=usage.completion_tokens if usage else None,
-        is_cut=choice.finish_reason == "length",
-    )
-
-
-def _text(message: ChatCompletionMessage, ended: str | None) -> tuple[str | None, str | None]:
-    """The answer as training would write it, or why there is none."""
+def _parsed(content: bytes) -> object:
     try:
-        return text_of(message.model_dump(exclude_none=True)), None
-    except Invalid:
-        return None, f"an empty answer (finish_reason {ended})"
+        return json.loads(content)
+    except RecursionError:
+        return None
+
+
+def _golden(body: object, latency_ms: float) -> Golden:
+    """An answer that cannot be read was paid for like any other, so it is not asked for again."""
+    if isinstance(body, dict) and body.get("choices") == []:
+        raise TryAgain("The service answered without an answer.", may_be_billed=True)
+    try:
+        return golden_of(Completion.model_validate(body), latency_ms)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
+        return failure(f"an answer that cannot be read ({where})")
 
 
 class _PromptRefused(Exception):
@@ -218,45 +234,26 @@ def _fetching(file_id: str) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def _mapped() -> Iterator[None]:
-    """
-    What the client raises, as what is to be done about it.
-
-    Raises:
-        TryAgain: Limits of rate, broken connections, failures of the service.
-        _PromptRefused: This prompt will never be answered.
-        _Refused: The service says no to whatever is asked like this.
-    """
-    try:
-        yield
-    except openai.APIStatusError as error:
-        raise _meaning(error) from error
-    except openai.APIConnectionError as error:
-        raise TryAgain(
-            f"No answer from {error.request.url.host} ({error.__cause__ or error}).",
-            may_be_billed=True,
-        ) from error
-    except (openai.APIError, ValueError) as error:
-        raise TryAgain(
-            f"The service's answer cannot be read ({error}).", may_be_billed=True
-        ) from error
-
-
-def _meaning(error: openai.APIStatusError) -> Exception:
-    said = f"{error.request.url.host} says {error.status_code}: {_words(error)}"
+def _meaning(error: openai.APIStatusError, key: str) -> Exception:
+    words = _told(_words(error), key)
+    said = f"{error.request.url.host} says {error.status_code}: {words}"
     after = _retry_after(error)
     if error.status_code == 429 and error.code != "insufficient_quota":
         return TryAgain(said, after_seconds=after, may_be_billed=False)
     if error.status_code in {408, 409} or error.status_code >= 500:
         return TryAgain(said, after_seconds=after, may_be_billed=True)
     if error.status_code == 400 and _is_about_the_prompt(error):
-        return _PromptRefused(_words(error))
+        return _PromptRefused(words)
     return _Refused(said, error.status_code)
 
 
 def _is_about_the_prompt(error: openai.APIStatusError) -> bool:
-    return error.code in _CODES_OF_PROMPTS or (error.param or "").startswith(_PARAMS_OF_PROMPTS)
+    return error.code in _CODES_OF_PROMPTS or str(error.param or "").startswith(_PARAMS_OF_PROMPTS)
+
+
+def _told(text: str, key: str) -> str:
+    """Another service's words as they may be shown and written down."""
+    return clean(text).replace(key, "***")
 
 
 def _words(error: openai.APIStatusError) -> str:

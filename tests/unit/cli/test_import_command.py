@@ -373,6 +373,19 @@ def test_there_is_no_import_without_a_key(perpetune, theirs, arguments, monkeypa
     assert theirs.asked[-1][3] == "Bearer sk-of-file"
 
 
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk one", "sk-ä", "sk-\x7f"])
+def test_key_that_is_no_header_is_refused_and_not_shown(
+    perpetune, theirs, arguments, tmp_path, key
+):
+    file = tmp_path / "key"
+    file.write_text(key)
+    code, out, err = perpetune(*arguments, "--from-key-file", str(file))
+    assert code == 1
+    assert "printable ASCII" in err
+    assert "sk" not in out + err.replace(str(file), "")
+    assert not theirs.asked
+
+
 @pytest.mark.parametrize("name", ["../a", "A", "-", "a b"])
 def test_name_that_is_no_folder_is_refused(perpetune, theirs, arguments, name):
     code, _, err = perpetune(*arguments, f"--name={name}")

@@ -113,8 +113,15 @@ def test_service_that_does_not_count_is_taken_to_charge_the_most(tmp_path):
 def test_refused_prompt_costs_nothing(tmp_path):
     with opened(tmp_path / "journal.jsonl") as journal:
         journal.note_asking(0, MOST)
-        journal.note_golden(0, Golden(answer=None, error="too long"))
+        journal.note_golden(0, Golden(answer=None, error="too long", is_refused=True))
         assert journal.spent == Tokens(0, 0)
+
+
+def test_answer_without_words_and_without_counts_is_taken_to_charge_the_most(tmp_path):
+    with opened(tmp_path / "journal.jsonl") as journal:
+        journal.note_asking(0, MOST)
+        journal.note_golden(0, Golden(answer=None, error="an empty answer"))
+        assert journal.spent == MOST
 
 
 def test_logged_answers_are_no_spending(tmp_path):

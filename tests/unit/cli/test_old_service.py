@@ -110,6 +110,62 @@ def test_prompt_that_is_refused_is_an_outcome_of_its_case(provider, old):
     golden = ask(old)
     assert golden.answer is None
     assert "context_length_exceeded" in golden.error
+    assert golden.is_refused
+
+
+def with_message(message, **more):
+    answer = recorded("chat_completion")
+    answer["choices"][0]["message"] = message
+    return answer | more
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        with_message("words"),
+        with_message(None),
+        with_message({"role": "assistant", "content": {"a": 1}}),
+        with_message({"role": "assistant", "content": None}, usage=None),
+        [1, 2],
+        {"choices": "none"},
+        None,
+    ],
+)
+def test_answer_that_cannot_be_read_is_kept_as_paid_for(provider, old, body):
+    provider.will_answer(*CHAT, body)
+    golden = ask(old)
+    assert golden.answer is None
+    assert golden.error
+    assert golden.input_tokens is None
+    assert not golden.is_refused
+
+
+def test_answer_nested_beyond_reading_is_kept_as_paid_for(provider, old):
+    provider.will_answer(*CHAT, b"[" * 200_000)
+    assert ask(old).error == "an answer that cannot be read (the whole)"
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 1.5, "completion_tokens": -1}, "many", [1]])
+def test_counts_that_are_none_are_unknown(provider, old, usage):
+    provider.will_answer(*CHAT, recorded("chat_completion") | {"usage": usage})
+    golden = ask(old)
+    assert golden.answer == '{"city":"Austin"}'
+    assert (golden.input_tokens, golden.output_tokens) == (None, None)
+
+
+def test_text_that_cannot_be_written_down_is_mended(provider, old):
+    message = {"role": "assistant", "content": "a\ud83d b\x00"}
+    provider.will_answer(*CHAT, with_message(message))
+    assert ask(old).answer == "a\ufffd b\ufffd"
+
+
+def test_key_in_an_answer_is_not_repeated_whatever_the_status(provider, old):
+    for status in (400, 403, 500):
+        body = {"error": {"message": f"odd: {KEY}", "param": 7, "code": None}}
+        provider.will_answer(*CHAT, body, status=status)
+        with pytest.raises((CommandFailed, TryAgain), match=r"odd: \*\*\*") as refused:
+            ask(old)
+        assert KEY not in str(refused.value)
 
 
 @pytest.mark.parametrize(

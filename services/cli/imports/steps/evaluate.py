@@ -53,7 +53,7 @@ def recorded_rows(
         expected = case.answer or {"role": "assistant", "content": golden.answer or ""}
         if not text_of(expected).strip():
             continue
-        said = golden.model_dump(exclude={"is_cut"}, exclude_none=True)
+        said = golden.model_dump(exclude={"is_cut", "is_refused"}, exclude_none=True)
         yield (
             case,
             {
