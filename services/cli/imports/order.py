@@ -99,6 +99,11 @@ def check_name(name: str) -> None:
         )
 
 
+def root_of(base: str) -> str:
+    """The base below a tuned model of ours, `ft:{base}:...`; a base is its own."""
+    return base.split(":")[1] if base.startswith("ft:") else base
+
+
 def check_url(url: str) -> None:
     """
     Raises:
@@ -106,7 +111,8 @@ def check_url(url: str) -> None:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise CommandFailed(f"--from-url has to be like https://host/v1, and '{url}' is not.")
+        # What is written there instead may be a key.
+        raise CommandFailed("--from-url has to be like https://host/v1, and what is given is not.")
     if parts.username or parts.password or parts.query:
         raise CommandFailed(
             "--from-url may have no user, password or query: it is shown in the report. Keys come "

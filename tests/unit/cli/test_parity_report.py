@@ -7,10 +7,20 @@ from html.parser import HTMLParser
 
 import pytest
 
+from services.cli.connection import Connection
+from services.cli.imports.chats import question_of
+from services.cli.imports.folder import Folder
+from services.cli.imports.journal import opened
+from services.cli.imports.order import Order, Terms
 from services.cli.imports.report.decision import decide
 from services.cli.imports.report.facts import Cost, Difference, Evaluation, Facts
 from services.cli.imports.report.markdown import markdown
 from services.cli.imports.report.page import page
+from services.cli.imports.report.tables import comparison
+from services.cli.imports.steps.tell import are_json, differences_of, next_commands
+from services.cli.imports.work import Import
+from services.cli.output import make_console
+from services.cli.screen import Screen
 
 EVIL = '</pre><script>alert("x")</script><img src=http://evil.example/a onerror=alert(1)>'
 
@@ -43,12 +53,12 @@ def rule(name="max_general_perplexity_ratio", *, passed=True):
 
 
 def evaluation(
-    *, verdict="pass", difference=None, agreement=0.9, fields=None, rules=None, cases=60
+    *, verdict="pass", difference=None, agreement=0.9, fields=None, rules=None, answered=60
 ):
     return Evaluation.model_validate(
         {
             "id": "eval_1",
-            "cases": cases,
+            "cases": 60,
             "verdict": verdict,
             "rules": rules or [rule("max_regression"), rule()],
             "metrics": {
@@ -57,7 +67,7 @@ def evaluation(
                 "exact_difference": difference or estimate(0.0, -0.02, 0.02),
                 "agreement": agreement
                 and {
-                    "cases": 40,
+                    "cases": answered,
                     "exact": estimate(agreement, low=round(agreement - 0.05, 3)),
                     "fields": fields,
                     "semantic": estimate(0.99),
@@ -68,10 +78,11 @@ def evaluation(
     )
 
 
-def decided(found, *, has_references=True):
+def decided(found, *, has_references=True, is_json=True):
     return decide(
         found,
         has_references=has_references,
+        is_json=is_json,
         margin=0.05,
         agreement=0.8,
         training_rows=60,
@@ -99,14 +110,19 @@ def test_closed_gate_is_not_yet_however_near_the_answers_are():
 
 
 @pytest.mark.parametrize(
-    ("cases", "has_references", "passed"),
+    ("answered", "has_references", "passed"),
     [(60, True, True), (59, True, False), (15, False, True), (14, False, False)],
 )
-def test_too_few_cases_show_nothing_however_alike_they_are(cases, has_references, passed):
-    alike = evaluation(cases=cases, difference=estimate(0.0, 0.0, 0.0), agreement=0.95)
+def test_too_few_cases_show_nothing_however_alike_they_are(answered, has_references, passed):
+    alike = evaluation(answered=answered, difference=estimate(0.0, 0.0, 0.0), agreement=0.95)
     decision = decided(alike, has_references=has_references)
     assert decision.passed is passed
     assert decision.criteria[0].passed is passed
+    assert f"answered {answered} of 60 cases" in decision.criteria[0].sentence
+
+
+def test_old_model_that_answered_nothing_is_compared_with_nothing():
+    assert not decided(evaluation(agreement=None)).passed
 
 
 @pytest.mark.parametrize(("exact", "passed"), [(0.85, True), (0.84, False)])
@@ -120,6 +136,63 @@ def test_without_right_answers_the_old_ones_have_to_be_met(exact, passed):
 def test_answers_in_json_are_met_field_by_field():
     found = evaluation(agreement=0.1, fields=estimate(0.95))
     assert decided(found, has_references=False).passed
+
+
+def test_fields_of_some_answers_decide_nothing_about_the_others():
+    found = evaluation(agreement=0.1, fields=estimate(0.95))
+    decision = decided(found, has_references=False, is_json=False)
+    assert not decision.passed
+    assert "exact level: 10.0%" in decision.criteria[2].sentence
+
+
+def case(line, agreement):
+    answer = {"answer": "x", "error": None}
+    none = {"answer": None, "error": "busy"}
+    return {
+        "line": line,
+        "expected": "x",
+        "agreement": agreement,
+        "candidate": answer,
+        "baseline": answer if agreement else none,
+    }
+
+
+def agreeing(fields, *, exact=False):
+    return {"exact": exact, "fields": fields, "similarity": 0.5}
+
+
+def test_one_old_answer_that_is_no_json_makes_a_mixed_set():
+    json_case, unanswered = case(1, agreeing({"a": True})), case(2, None)
+    assert are_json([json_case, unanswered])
+    assert not are_json([json_case, unanswered, case(3, agreeing(None))])
+
+
+def test_case_without_an_old_answer_is_no_difference():
+    rows = [case(1, agreeing(None)), case(2, None), case(3, agreeing(None, exact=True))]
+    asked = [question_of({"messages": [{"role": "user", "content": "a"}]})] * 3
+    assert [found.line for found in differences_of(rows, asked)] == [1]
+
+
+def test_workload_of_a_tuned_base_begins_with_its_root(tmp_path):
+    order = Order(
+        name="moved",
+        model="ft:old",
+        service="",
+        job="",
+        files={},
+        base="ft:small:default:first:abcd1234",
+        epochs=None,
+        seed=7,
+        max_answer_tokens=0,
+    )
+    terms = Terms(
+        cases=60, prices=None, budget=None, machine_price=None, margin=0.05, agreement=0.8
+    )
+    screen, folder = Screen(make_console(stderr=True)), Folder(tmp_path)
+    with opened(folder.journal) as journal:
+        work = Import(order, terms, Connection(), screen, folder, journal, "moved-1", None)
+        commands = next_commands(work, "ft:old", "ft:new", evaluation())
+    assert any("workloads create moved --base small --alias ft:old" in line for line in commands)
 
 
 def test_agreement_in_other_words_decides_nothing():
@@ -239,3 +312,12 @@ def test_report_without_recorded_answers_has_no_agreement():
     found = facts(evaluation=evaluation(agreement=None))
     assert "Agreement with the old answers" not in markdown(found)
     assert "Agreement with the old answers" not in page(found)
+
+
+@pytest.mark.parametrize(("failed", "speed"), [(0, "20.0"), (30, "40.0"), (60, "not known")])
+def test_speed_is_that_of_the_answers(failed, speed):
+    found = evaluation().model_dump()
+    found["metrics"]["candidate"] |= {"output_tokens": 120, "failed_answers": failed}
+    rows = comparison(facts(evaluation=Evaluation.model_validate(found)))
+    (new,) = [new for name, _, new in rows if name.startswith("tokens a second")]
+    assert new == speed

@@ -4,10 +4,10 @@ The verdict: may the new model take the old one's place?
 Where every case has an answer that is known as right, the new model may not be worse than the old
 one: the gate passes, and the lower bound of the paired difference in exact match is at least minus
 the margin. Where the old answers are all there is, the new model has to repeat them: the rules of
-the gate that do not compare pass, and the lower bound of the agreement, by field of JSON answers
-and exact of others, is at least the threshold. Either way there have to be cases enough to show a
-difference of that size. Agreement in other words is shown and decides nothing (decisions 0021,
-0022).
+the gate that do not compare pass, and the lower bound of the agreement, by field where every old
+answer is a JSON object and exact else, is at least the threshold. Either way the old model has to
+have answered cases enough to show a difference of that size. Agreement in other words is shown and
+decides nothing (decisions 0021, 0022).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def decide(
     evaluation: Evaluation,
     *,
     has_references: bool,
+    is_json: bool,
     margin: float,
     agreement: float,
     training_rows: int,
@@ -36,16 +37,19 @@ def decide(
     Args:
         evaluation: Completed.
         has_references: As in `Facts`.
+        is_json: Every old answer is a JSON object; of others the share of fields says nothing.
         margin: By so much exact match may be worse, a share above 0.
         agreement: Threshold of the agreement, a share below 1.
         training_rows: That were trained on.
         base: That was trained.
     """
     compared = (
-        _difference(evaluation, margin) if has_references else _agreement(evaluation, agreement)
+        _difference(evaluation, margin)
+        if has_references
+        else _agreement(evaluation, agreement, is_json=is_json)
     )
     criteria = (
-        _enough(evaluation.cases, margin if has_references else 1 - agreement),
+        _enough(evaluation, margin if has_references else 1 - agreement),
         _gate(evaluation, is_comparing=has_references),
         compared,
     )
@@ -54,17 +58,21 @@ def decide(
     return Decision(passed=passed, criteria=criteria, advice=advice)
 
 
-def _enough(cases: int, allowed: float) -> Criterion:
+def _enough(evaluation: Evaluation, allowed: float) -> Criterion:
     """
     Where nothing differs, resampling shows no width at all; the rule of three bounds what may.
 
     Source: Hanley and Lippman-Hand 1983: none in n is at most 3/n, with 95 % confidence.
     """
     needed = math.ceil(round(3 / allowed, 6))
+    answered = evaluation.answered
     return Criterion(
         name="enough cases",
-        passed=cases >= needed,
-        sentence=f"{cases} cases; to tell a difference of {allowed:.1%} it takes {needed}.",
+        passed=answered >= needed,
+        sentence=(
+            f"The old model answered {answered} of {evaluation.cases} cases; to tell a difference "
+            f"of {allowed:.1%} it takes {needed}."
+        ),
     )
 
 
@@ -88,11 +96,13 @@ def _difference(evaluation: Evaluation, margin: float) -> Criterion:
     )
 
 
-def _agreement(evaluation: Evaluation, threshold: float) -> Criterion:
+def _agreement(evaluation: Evaluation, threshold: float, *, is_json: bool) -> Criterion:
     found = evaluation.metrics.agreement
     if found is None:
         return Criterion(name="agreement", passed=False, sentence="No old answer was recorded.")
-    level, measured = ("field", found.fields) if found.fields else ("exact", found.exact)
+    level, measured = "exact", found.exact
+    if found.fields and is_json:
+        level, measured = "field", found.fields
     return Criterion(
         name="agreement",
         passed=measured.low >= threshold,

@@ -75,6 +75,11 @@ class Evaluation(_Fact):
     rules: tuple[Rule, ...]
     metrics: Metrics
 
+    @property
+    def answered(self) -> int:
+        """Cases that the old model answered."""
+        return self.metrics.agreement.cases if self.metrics.agreement else 0
+
 
 class Cost(_Fact):
     """

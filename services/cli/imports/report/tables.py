@@ -113,8 +113,10 @@ def _latency(found: Latency | None, name: str) -> str:
 def _speed(facts: Facts, side: Side) -> str:
     if side.latency is None or side.output_tokens is None or not side.latency.mean_ms:
         return UNKNOWN
-    seconds = side.latency.mean_ms / 1000 * facts.evaluation.cases
-    return f"{side.output_tokens / seconds:.1f}"
+    answered = facts.evaluation.cases - side.failed_answers
+    if not answered:
+        return UNKNOWN
+    return f"{side.output_tokens / (side.latency.mean_ms / 1000 * answered):.1f}"
 
 
 def _count(number: int | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from services.cli.connection import Json
 from services.cli.imports.chats import Chat
 from services.cli.imports.journal import Golden
+from services.cli.imports.order import root_of
 from services.cli.imports.prepared import Prepared
 from services.cli.imports.report.decision import decide
 from services.cli.imports.report.facts import Cost, Difference, Evaluation, Facts
@@ -31,11 +32,13 @@ def tell(
 ) -> tuple[Facts, list[Path]]:
     """The facts, and the files of the report."""
     evaluation = Evaluation.model_validate(found)
-    differences = list(_differences(work, evaluation.id, cases))
+    rows = list(work.connection.pages("evaluations", evaluation.id, "cases"))
+    differences = list(differences_of(rows, cases))
     has_references = all(case.answer is not None for case in cases)
     decision = decide(
         evaluation,
         has_references=has_references,
+        is_json=are_json(rows),
         margin=work.terms.margin,
         agreement=work.terms.agreement,
         training_rows=prepared.training_rows,
@@ -61,7 +64,7 @@ def tell(
         differing=len(differences),
         differences=tuple(sorted(differences, key=_nearness)[:_MOST_DIFFERENCES]),
         decision=decision,
-        commands=_commands(work, prepared, trained, evaluation),
+        commands=next_commands(work, prepared.model, trained.model, evaluation),
     )
     return facts, _write(work, facts)
 
@@ -75,10 +78,23 @@ def _write(work: Import, facts: Facts) -> list[Path]:
     return [work.folder.save(name, text.encode()) for name, text in forms.items()]
 
 
-def _differences(work: Import, evaluation_id: str, cases: Sequence[Chat]) -> Iterator[Difference]:
-    for row in work.connection.pages("evaluations", evaluation_id, "cases"):
+def are_json(rows: Sequence[Json]) -> bool:
+    """Whether every old answer of an evaluation's cases is a JSON object."""
+    return all(row["agreement"]["fields"] is not None for row in rows if row["agreement"])
+
+
+def differences_of(rows: Sequence[Json], cases: Sequence[Chat]) -> Iterator[Difference]:
+    """
+    Cases whose two answers are not the same.
+
+    Args:
+        rows: Cases of the evaluation, as the API shows them.
+        cases: By their line, from 1.
+    """
+    for row in rows:
         agreement = row["agreement"]
-        if agreement is not None and agreement["exact"]:
+        # Without an old answer there is nothing to differ from.
+        if agreement is None or agreement["exact"]:
             continue
         case = cases[row["line"] - 1]
         yield Difference(
@@ -87,7 +103,7 @@ def _differences(work: Import, evaluation_id: str, cases: Sequence[Chat]) -> Ite
             expected=_cut(row["expected"]) if case.answer is not None else None,
             old=_said(row["baseline"]),
             new=_said(row["candidate"]),
-            similarity=agreement["similarity"] if agreement else None,
+            similarity=agreement["similarity"],
         )
 
 
@@ -153,11 +169,13 @@ def _rent(price_an_hour: Decimal | None, seconds: float | None) -> float | None:
     return float(price_an_hour) * seconds / 3600
 
 
-def _commands(
-    work: Import, prepared: Prepared, trained: Trained, evaluation: Evaluation
+def next_commands(
+    work: Import, old_model: str, model: str, evaluation: Evaluation
 ) -> tuple[str, ...]:
     """A workload that answers to the old id, and a canary of the new model before it."""
-    name, old = work.order.name, shlex.quote(prepared.model)
+    name, old = work.order.name, shlex.quote(old_model)
+    # A workload begins with a base, also where a tuned model was trained further.
+    base = shlex.quote(root_of(work.order.base))
     ours = (
         "perpetune"
         if work.connection.is_local
@@ -168,9 +186,9 @@ def _commands(
         gate = f"--override 'Parity report of the import {name} was read.'"
     return (
         "# 1. The old id answers here, by the base until a release is live:",
-        f"{ours} workloads create {name} --base {shlex.quote(work.order.base)} --alias {old}",
+        f"{ours} workloads create {name} --base {base} --alias {old}",
         "# 2. The new model takes over as a canary:",
-        f"{ours} releases start {name} {shlex.quote(trained.model)} {gate}",
+        f"{ours} releases start {name} {shlex.quote(model)} {gate}",
         "# 3. Watch it, and change base_url of your clients:",
         f"{ours} releases list --workload {name}",
         "# 4. Keep the day in sight on which the old service ends:",
