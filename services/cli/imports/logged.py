@@ -10,24 +10,34 @@ A row is one of these; the first that fits counts:
 * `{"messages": [...], "choices": [...], ...}`: a stored completion with its messages;
 * `{"messages": [..., {"role": "assistant", ...}]}`: a chat that ends with the model's answer.
 
-`latency_ms` may stand beside each of them.
+`latency_ms` may stand beside each of them. A request that failed, or was answered with
+nothing, is a case without an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.cli.connection import Json
 from services.cli.errors import CommandFailed
-from services.cli.imports.chats import Chat, chat_of, prompt_of, question_of, read_rows
+from services.cli.imports.answers import (
+    LONGEST_ANSWER,
+    LONGEST_ERROR,
+    MOST_TOKENS,
+    Completion,
+    failure,
+    golden_of,
+)
+from services.cli.imports.chats import Chat, prompt_of, question_of, read_rows
 from services.cli.imports.journal import Golden
 from shared.errors import Invalid
-from shared.rendering.chat import text_of
 
+_LONGEST_MODEL = 256
 _FORMS = (
     '{"messages": [...], "recorded": {...}}, {"request": {...}, "response": {...}}, a line of a '
     'batch\'s output with --batch-input, {"messages": [...], "choices": [...]}, or '
@@ -49,34 +59,9 @@ class Logged:
     model: str | None
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    role: str = "assistant"
-    content: str | list[Any] | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
-
-
-class _Completion(BaseModel):
-    """As much of a chat completion as matters here."""
-
-    model: str | None = None
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
 class _Batched(BaseModel):
     status_code: int
-    body: Json
+    body: Any = None
 
 
 class _Recorded(BaseModel):
@@ -84,12 +69,12 @@ class _Recorded(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
-    answer: str | None
-    error: str | None = None
+    model: Annotated[str, Len(1, _LONGEST_MODEL)]
+    answer: Annotated[str, Len(0, LONGEST_ANSWER)] | None
+    error: Annotated[str, Len(1, LONGEST_ERROR)] | None = None
     latency_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    input_tokens: int | None = Field(default=None, ge=0)
-    output_tokens: int | None = Field(default=None, ge=0)
+    input_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
+    output_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
 
 
 class _Latency(BaseModel):
@@ -150,15 +135,22 @@ def _logged(row: Json, requests: Mapping[str, Json]) -> Logged:
         return _recorded(row)
     if "custom_id" in row:
         return _batched(row, requests, latency)
-    if "request" in row:
-        return _completed(_asked(row["request"]), row.get("response"), latency)
+    if "request" in row and "response" in row:
+        asked = _asked(row["request"])
+        return _completed(asked, row["response"], latency, _model(row["request"].get("model")))
     if "choices" in row:
-        return _completed(_asked(row), row, latency)
-    chat = chat_of(row)
-    if chat is None or chat.answer is None:
+        return _completed(_asked(row), row, latency, None)
+    return _ended(row, latency)
+
+
+def _ended(row: Json, latency: float | None) -> Logged:
+    """A chat whose last message was answered; an empty one is a failure of the model's."""
+    asked = _asked(row)
+    *before, last = asked.messages
+    if last["role"] != "assistant" or not before:
         raise ValueError("there are no messages that end with an answer of the assistant")
-    golden = Golden(answer=text_of(chat.answer), latency_ms=latency)
-    return Logged(replace(chat, answer=None), golden, _model(row.get("model")))
+    golden = golden_of(Completion.model_validate({"choices": [{"message": last}]}), latency)
+    return Logged(replace(asked, messages=tuple(before)), golden, _model(row.get("model")))
 
 
 def _recorded(row: Json) -> Logged:
@@ -174,27 +166,22 @@ def _batched(row: Json, requests: Mapping[str, Json], latency: float | None) -> 
     if request is None:
         raise ValueError(f"the batch's input has no '{row['custom_id']}'; give it as --batch-input")
     asked = _asked(request)
+    model = _model(request.get("model"))
     if row.get("response") is None:
-        failed = Golden(answer=None, error=f"the batch answered with {row.get('error')}"[:1000])
-        return Logged(asked, failed, _model(request.get("model")))
+        return Logged(asked, failure(f"the batch answered with {row.get('error')}"), model)
     answer = _Batched.model_validate(row["response"])
     if answer.status_code != 200:
-        failed = Golden(answer=None, error=f"the batch answered with {answer.status_code}")
-        return Logged(asked, failed, _model(request.get("model")))
-    return _completed(asked, answer.body, latency)
+        return Logged(asked, failure(f"the batch answered with {answer.status_code}"), model)
+    return _completed(asked, answer.body, latency, model)
 
 
-def _completed(asked: Chat, body: object, latency: float | None) -> Logged:
-    completion = _Completion.model_validate(body)
-    choice, usage = completion.choices[0], completion.usage or _Usage()
-    golden = Golden(
-        answer=text_of(choice.message.model_dump(exclude_none=True)),
-        latency_ms=latency,
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        is_cut=choice.finish_reason == "length",
-    )
-    return Logged(asked, golden, completion.model)
+def _completed(asked: Chat, body: object, latency: float | None, model: str | None) -> Logged:
+    if body is None:
+        return Logged(asked, failure("no answer was logged"), model)
+    if isinstance(body, dict) and body.get("error"):
+        return Logged(asked, failure(f"the service answered with {body['error']}"), model)
+    completion = Completion.model_validate(body)
+    return Logged(asked, golden_of(completion, latency), _model(completion.model) or model)
 
 
 def _asked(row: object) -> Chat:
@@ -205,6 +192,12 @@ def _asked(row: object) -> Chat:
 
 
 def _model(value: object) -> str | None:
+    """
+    Raises:
+        ValueError: It is longer than the API of evaluations takes.
+    """
+    if isinstance(value, str) and len(value) > _LONGEST_MODEL:
+        raise ValueError(f"'model' has more than {_LONGEST_MODEL} characters")
     return value if isinstance(value, str) else None
 
 

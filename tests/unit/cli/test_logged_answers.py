@@ -69,6 +69,34 @@ def test_output_of_a_batch_is_joined_with_its_input():
         logged(good)
 
 
+EMPTY = {**COMPLETION, "choices": [{"message": {"role": "assistant", "content": None}}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"request": {"messages": ASKED}, "response": EMPTY}, "empty answer"),
+        ({"request": {"messages": ASKED}, "response": None}, "no answer was logged"),
+        ({"request": {"messages": ASKED}, "response": {"error": {"code": "busy"}}}, "busy"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": ""}]}, "empty answer"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": None}]}, "empty answer"),
+    ],
+)
+def test_request_that_failed_is_a_case_without_an_answer(row, reason):
+    failed, _ = logged(row, SHAPES["recorded"])
+    assert list(failed.case.messages) == ASKED
+    assert failed.golden.answer is None
+    assert reason in failed.golden.error
+
+
+@pytest.mark.parametrize("body", [None, {}, "busy"])
+def test_failed_line_of_a_batch_may_have_any_body(body):
+    row = {"custom_id": "r1", "response": {"status_code": 500, "body": body}}
+    (found,) = logged(row, requests={"r1": {"messages": ASKED, "model": MODEL}})
+    assert "500" in found.golden.error
+    assert found.model == MODEL
+
+
 def test_every_message_of_a_request_is_asked():
     turns = [*ASKED, ANSWER, {"role": "user", "content": "And Dallas?"}]
     (found,) = logged({"request": {"messages": turns}, "response": COMPLETION})
@@ -85,12 +113,20 @@ def test_call_of_a_tool_is_written_as_training_writes_it():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"request": {"messages": ASKED}}, "the row: "),
+        ({"request": {"messages": ASKED}}, "no messages with roles"),
         ({"request": {"messages": ASKED}, "response": {"choices": []}}, "choices: "),
         ({"request": {"prompt": "a"}, "response": COMPLETION}, "no messages with roles"),
         ({"messages": ASKED}, "end with an answer"),
         ({"messages": ASKED, "recorded": {"answer": "x"}}, "model: "),
         ({"messages": ASKED, "recorded": {"model": "m", "answer": None}}, "either an answer"),
+        ({"messages": [*ASKED, ANSWER, *ASKED]}, "end with an answer"),
+        ({"messages": ASKED, "recorded": {"model": "", "answer": "x"}}, "model: "),
+        ({"messages": ASKED, "recorded": {"model": "m", "answer": "x" * 131_073}}, "answer"),
+        (
+            {"messages": ASKED, "recorded": {"model": "m", "answer": None, "error": ""}},
+            "error",
+        ),
+        ({"messages": [*ASKED, ANSWER], "model": "m" * 257}, "model"),
         ({"messages": [*ASKED, ANSWER], "latency_ms": -1}, "latency_ms: "),
         ({"messages": [*ASKED, ANSWER], "latency_ms": "fast"}, "latency_ms: "),
     ],
