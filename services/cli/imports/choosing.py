@@ -59,7 +59,14 @@ def choose(
     """
     origin, pool = _pool(training, validation, prompts)
     if not (prompts or validation):
-        count = min(count, int(len(training) * _HELD_OUT_SHARE))
+        held_out = int(len(training) * _HELD_OUT_SHARE)
+        if not held_out:
+            raise CommandFailed(
+                f"{len(training)} training rows are too few to hold some out to ask about. Give "
+                "something to ask with --prompts or --validation-file, or more rows with "
+                "--training-file."
+            )
+        count = min(count, held_out)
     cases, unfit = _sample(pool, count, seed, fits)
     if not cases:
         raise CommandFailed(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from openai.types.fine_tuning import FineTuningJob
 
 from services.cli.connection import Json
+from services.cli.errors import CommandFailed
 from services.cli.imports.old_service import OldService, Unfetchable
 from services.cli.screen import Screen
 
@@ -22,7 +23,7 @@ def list_tuned(old: OldService, screen: Screen) -> list[Json]:
     """
     with screen.watch("old service") as watch:
         watch.update("models and jobs")
-        answering, jobs = old.models(), old.jobs()
+        answering, jobs = old.models(), _jobs(old)
         rows = []
         for done, job in enumerate(jobs):
             watch.update(f"files of {job.id}", done=done, total=len(jobs))
@@ -31,6 +32,13 @@ def list_tuned(old: OldService, screen: Screen) -> list[Json]:
     return rows + [
         {**_NO_JOB, "model": model, "answers": True} for model in _tuned(answering - known)
     ]
+
+
+def _jobs(old: OldService) -> list[FineTuningJob]:
+    try:
+        return old.jobs()
+    except Unfetchable as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _row(old: OldService, job: FineTuningJob, answering: set[str]) -> Json:

@@ -38,11 +38,11 @@ def gather(order: Order, old: OldService) -> Material:
     Raises:
         CommandFailed: There is no such job or model, or nothing to train on.
     """
-    job = find_job(order, old)
+    notes: list[str] = []
+    job = find_job(order, old, notes)
     model = order.model or (job.fine_tuned_model if job else None)
     if not model:
         raise CommandFailed(f"Job {order.job} has made no model; name another with --job.")
-    notes: list[str] = []
     files = _files(job, notes)
     training = _part("training_file", order, files[0], old, notes)
     validation = _part("validation_file", order, files[1], old, notes)
@@ -60,11 +60,22 @@ def gather(order: Order, old: OldService) -> Material:
     )
 
 
-def find_job(order: Order, old: OldService) -> FineTuningJob | None:
-    """The job that is named, else the one that made the model; None where none is listed."""
+def find_job(order: Order, old: OldService, notes: list[str]) -> FineTuningJob | None:
+    """
+    The job that is named, else the one that made the model; None where none is listed.
+
+    Raises:
+        CommandFailed: There is no such job, or jobs are not listed and no rows were given.
+    """
     if order.job:
         return old.job(order.job)
-    return next((job for job in old.jobs() if job.fine_tuned_model == order.model), None)
+    try:
+        return next((job for job in old.jobs() if job.fine_tuned_model == order.model), None)
+    except Unfetchable as error:
+        if "training_file" not in order.files:
+            raise CommandFailed(f"{error} Give the rows with --training-file.") from error
+        notes.append(str(error))
+        return None
 
 
 def given_prompts(order: Order) -> tuple[Chat, ...]:

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Unfetchable(Exception):
-    """A file that the service does not give out; the message says why."""
+    """What the service does not give out, files or a list of jobs; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,20 @@ class OldService:
         self._on_wait = on_wait
 
     def jobs(self) -> list[FineTuningJob]:
-        """All jobs that made a model, newest first."""
+        """
+        All jobs that made a model, newest first.
+
+        Raises:
+            Unfetchable: The service lists no jobs, or not for this key.
+        """
+        try:
+            return self._all_jobs()
+        except _Refused as error:
+            if error.status in {403, 404, 405}:
+                raise Unfetchable(f"Jobs are not listed there: {error}") from error
+            raise
+
+    def _all_jobs(self) -> list[FineTuningJob]:
         jobs: list[FineTuningJob] = []
         after: str | openai.Omit = openai.omit
         while True:

@@ -14,7 +14,7 @@ from services.cli.imports.journal import Golden
 from services.cli.imports.logged import Logged, read_batch_input, read_logged
 from services.cli.imports.material import Material, gather, given_chats, one_format
 from services.cli.imports.old_service import OldService
-from services.cli.imports.order import Order, Terms
+from services.cli.imports.order import Order, Terms, root_of
 from services.cli.imports.spending import Prices, Tokens, at_worst, expected
 from shared.errors import Invalid
 from shared.rendering.bases import find_base
@@ -80,9 +80,7 @@ def plan_from_logs(order: Order, terms: Terms) -> Plan:
         CommandFailed: A file cannot be read or used.
     """
     logged = _read_logs(order)
-    model = order.model or next((each.model for each in logged if each.model), None)
-    if model is None:
-        raise CommandFailed("The logged answers do not say whose they are; name it with --model.")
+    model = _answering(order.model, logged)
     material = Material(
         model=model,
         job=None,
@@ -118,7 +116,7 @@ def _plan(order: Order, terms: Terms, material: Material, goldens: Mapping[str, 
         [_with_reference(prompt, known) for prompt in material.prompts],
         count=terms.cases,
         seed=order.seed,
-        fits=_reader(order.base),
+        fits=_reader(root_of(order.base)),
     )
     return Plan(
         model=material.model,
@@ -134,6 +132,19 @@ def _read_logs(order: Order) -> list[Logged]:
     batch, answers = order.files.get("batch_input"), order.files["answers"]
     requests = read_batch_input(load_bytes(batch), str(batch)) if batch else {}
     return read_logged(load_bytes(answers), str(answers), requests)
+
+
+def _answering(named: str, logged: Sequence[Logged]) -> str:
+    """The model whose answers were logged."""
+    said = next((each.model for each in logged if each.model), None)
+    if named and said and named != said:
+        raise CommandFailed(
+            f"--model is {named}, and the logged answers are of {said}; give that one, or the "
+            "answers of the other."
+        )
+    if not (named or said):
+        raise CommandFailed("The logged answers do not say whose they are; name it with --model.")
+    return named or said or ""
 
 
 def _with_reference(case: Chat, known: Mapping[str, Json | None]) -> Chat:

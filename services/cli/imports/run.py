@@ -21,7 +21,7 @@ from services.cli.imports.report.facts import Facts
 from services.cli.imports.steps.evaluate import evaluate
 from services.cli.imports.steps.record import record
 from services.cli.imports.steps.tell import tell
-from services.cli.imports.steps.train import train
+from services.cli.imports.steps.train import check_rows, train
 from services.cli.imports.work import Import
 from services.cli.screen import Screen, percent
 
@@ -104,6 +104,7 @@ def _prepare(work: Import) -> Prepared:
             f"found in {work.folder.path}: {len(prepared.cases)} cases, "
             f"{prepared.training_rows} training rows"
         )
+    check_rows(work, prepared)
     return prepared
 
 

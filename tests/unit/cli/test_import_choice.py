@@ -9,6 +9,7 @@ import pytest
 from services.cli.errors import CommandFailed
 from services.cli.imports.chats import Chat, chat_of, read_chats, read_prompts, write_rows
 from services.cli.imports.choosing import choose
+from services.cli.imports.order import root_of
 
 TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
 
@@ -80,6 +81,11 @@ def test_too_few_rows_to_train_on_are_refused():
         chosen(numbered(11), prompts=chats("q0", "q1"))
 
 
+def test_too_few_rows_to_hold_some_out_are_said_to_be_that():
+    with pytest.raises(CommandFailed, match=r"4 training rows are too few to hold some out"):
+        chosen(numbered(4))
+
+
 def test_nothing_to_ask_is_refused():
     with pytest.raises(CommandFailed, match="None of the 20 rows"):
         chosen(numbered(20), fits=lambda _: False)
@@ -136,3 +142,8 @@ def test_broken_row_is_named_by_file_and_line(line, reason):
     good = json.dumps(chat("a").row).encode()
     with pytest.raises(CommandFailed, match=f"(?i)rows.jsonl.*{reason}"):
         read_chats(good + b"\n" + line + b"\n", "rows.jsonl")
+
+
+def test_tuned_base_is_read_as_its_root():
+    assert root_of("ft:smollm2-135m-instruct:default:moved:abcd1234") == "smollm2-135m-instruct"
+    assert root_of("smollm2-135m-instruct") == "smollm2-135m-instruct"

@@ -52,7 +52,10 @@ def ours(stub):
     """This installation, as far as a job: then it says no."""
     stub.will_answer("GET", f"/v1/models/{BASE}", {"id": BASE, "object": "model"})
     stub.will_answer("GET", "/v1/fine_tuning/jobs", {"object": "list", "data": []})
-    stub.will_answer("GET", "/v1/files", {"error": {"message": "Enough."}}, status=400)
+    stub.will_answer("GET", "/v1/files", {"object": "list", "data": []})
+    stub.will_answer("POST", "/v1/files", {"id": "file-1", "object": "file"})
+    stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "pass"})
+    stub.will_answer("POST", "/v1/fine_tuning/jobs", {"error": {"message": "Enough."}}, status=400)
     return stub
 
 
@@ -211,14 +214,15 @@ def test_file_that_was_uploaded_before_a_kill_is_not_uploaded_again(
     stub.will_answer("GET", "/v1/files", {"object": "list", "data": [there], "has_more": False})
     stub.will_answer("GET", "/api/v1/files/file-1/report", {"gate": "pass"})
     stub.will_answer("POST", "/v1/files", {"id": "file-2", "object": "file"})
+    stub.asked.clear()
     perpetune(*arguments)
     (job,) = stub.bodies("POST", "/v1/fine_tuning/jobs")
     assert (job["training_file"], job["validation_file"]) == ("file-1", "file-2")
     assert len(stub.bodies("POST", "/v1/files")) == 1
 
 
-def test_rows_that_do_not_pass_the_checks_are_named_before_a_job_is_made(
-    perpetune, stub, ours, arguments, folder
+def test_rows_that_do_not_pass_the_checks_are_named_before_anything_is_paid(
+    perpetune, stub, ours, theirs, arguments, folder
 ):
     finding = {"severity": "error", "line": 3, "message": "It is odd.", "fix": "Mend it."}
     stub.will_answer("GET", "/v1/files", {"object": "list", "data": []})
@@ -228,6 +232,7 @@ def test_rows_that_do_not_pass_the_checks_are_named_before_a_job_is_made(
     assert code == 1
     assert f"{folder}/training.jsonl" in err
     assert "Line 3: It is odd. Mend it." in err
+    assert not theirs.bodies(*CHAT)  # nothing was paid for
     assert not stub.bodies("POST", "/v1/fine_tuning/jobs")
 
 
@@ -250,6 +255,31 @@ def test_file_that_is_gone_can_be_given(perpetune, ours, theirs, arguments, tmp_
     given.write_bytes(rows(11, "given"))
     code, out, _ = perpetune(*arguments, "--name", "other", "--training-file", str(given))
     assert "11 rows to train on" in out
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_service_that_lists_no_jobs_needs_the_rows_alone(
+    perpetune, ours, theirs, arguments, tmp_path, status
+):
+    theirs.will_answer("GET", "/v1/fine_tuning/jobs", ERRORS["file_gone"], status=status)
+    code, _, err = perpetune(*arguments)
+    assert code == 1
+    assert "--training-file" in err
+    given = tmp_path / "train.jsonl"
+    given.write_bytes(rows(30, "given"))
+    code, out, err = perpetune(
+        *arguments, "--name", "other", "--training-file", str(given), "--dry-run"
+    )
+    assert code == 0, err
+    assert "Jobs are not listed there" in out
+
+
+def test_rows_have_to_fit_the_root_of_a_tuned_base(perpetune, theirs, arguments):
+    theirs.will_answer("GET", "/v1/files/file-val/content", rows(3, "v") + rows(1, "long " * 9000))
+    tuned = f"ft:{BASE}:default:moved:abcd1234"
+    code, out, err = perpetune(*arguments, "--base", tuned, "--dry-run")
+    assert code == 0, err
+    assert "1 rows are not asked about" in out
 
 
 def test_job_that_learned_from_rewards_has_nothing_to_train_on(perpetune, ours, theirs, arguments):
@@ -394,12 +424,20 @@ def test_name_that_is_no_folder_is_refused(perpetune, theirs, arguments, name):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/v1", "host/v1", "https://user:secret@host/v1", "https://host/v1?key=secret"]
+    "url",
+    [
+        "ftp://host/v1",
+        "host/v1",
+        "sk-secret",
+        "https://user:secret@host/v1",
+        "https://host/v1?key=secret",
+    ],
 )
 def test_address_with_a_secret_is_refused_before_it_is_used(perpetune, theirs, arguments, url):
     code, _, err = perpetune(*arguments, "--from-url", url)
     assert code == 1
     assert "--from-url" in err
+    assert "secret" not in err
     assert not theirs.asked
 
 
@@ -421,3 +459,7 @@ def test_logged_answers_need_no_old_service(perpetune, ours, tmp_path):
     code, out, err = perpetune(*common, "--model", "ft:gone", "--name", "logs")
     assert "3 cases, from: logged answers" in out
     assert "Step 3 (training) failed. Enough." in err
+    answers.write_bytes(json.dumps(json.loads(rows(1, "val")) | {"model": "ft:b"}).encode())
+    code, _, err = perpetune(*common, "--model", "ft:a", "--name", "other")
+    assert code == 1
+    assert "--model is ft:a, and the logged answers are of ft:b" in err

@@ -18,6 +18,18 @@ _TIMEOUT_SECONDS = 7 * 24 * 3600.0
 _ENDED_WITHOUT_A_MODEL = frozenset({"failed", "cancelled"})
 
 
+def check_rows(work: Import, prepared: Prepared) -> None:
+    """
+    Find rows that cannot be trained on before answers are paid for.
+
+    Raises:
+        CommandFailed: The data did not pass the checks.
+    """
+    if work.journal.find("checked") is None:
+        _upload_training(work, prepared)
+        work.journal.note("checked")
+
+
 def train(work: Import, prepared: Prepared) -> Trained:
     """
     Train the base, or go on watching the job that does.
@@ -46,9 +58,7 @@ def _jobs(work: Import) -> list[FineTuningJob]:
 
 
 def _create(work: Import, prepared: Prepared, *, attempt: int) -> FineTuningJob:
-    with work.screen.watch("upload") as watch:
-        watch.update(f"{prepared.training_rows} rows, and what the checks say about them")
-        training = _checked(work, prepared.training)
+    training = _upload_training(work, prepared)
     epochs = {} if work.order.epochs is None else {"n_epochs": work.order.epochs}
     body: dict[str, Any] = {
         "model": work.order.base,
@@ -68,10 +78,13 @@ def _create(work: Import, prepared: Prepared, *, attempt: int) -> FineTuningJob:
     return work.connection.openai.fine_tuning.jobs.create(**body, extra_headers=key)
 
 
-def _checked(work: Import, content: bytes) -> str:
-    file_id = upload(work, "training", content, purpose="fine-tune")
-    try:
-        checked_file(work.connection, file_id)
-    except CommandFailed as error:
-        raise CommandFailed(f"{work.folder.path}/training.jsonl: {error}") from error
+def _upload_training(work: Import, prepared: Prepared) -> str:
+    """The id of the training file, which has passed the checks."""
+    with work.screen.watch("upload") as watch:
+        watch.update(f"{prepared.training_rows} rows, and what the checks say about them")
+        file_id = upload(work, "training", prepared.training, purpose="fine-tune")
+        try:
+            checked_file(work.connection, file_id)
+        except CommandFailed as error:
+            raise CommandFailed(f"{work.folder.path}/training.jsonl: {error}") from error
     return file_id
