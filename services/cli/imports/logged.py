@@ -135,7 +135,9 @@ def _logged(row: Json, requests: Mapping[str, Json]) -> Logged:
         return _recorded(row)
     if "custom_id" in row:
         return _batched(row, requests, latency)
-    if "request" in row and "response" in row:
+    if "request" in row:
+        if "response" not in row:
+            raise ValueError("there is no 'response' beside the 'request'")
         asked = _asked(row["request"])
         return _completed(asked, row["response"], latency, _model(row["request"].get("model")))
     if "choices" in row:

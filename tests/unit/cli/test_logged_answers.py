@@ -113,7 +113,7 @@ def test_call_of_a_tool_is_written_as_training_writes_it():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"request": {"messages": ASKED}}, "no messages with roles"),
+        ({"request": {"messages": ASKED}}, "there is no 'response'"),
         ({"request": {"messages": ASKED}, "response": {"choices": []}}, "choices: "),
         ({"request": {"prompt": "a"}, "response": COMPLETION}, "no messages with roles"),
         ({"messages": ASKED}, "end with an answer"),
