@@ -140,6 +140,7 @@ class Reader:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it takes no lock
             )
         try:
             _await_ready(running, output)
@@ -150,6 +151,11 @@ class Reader:
 
     def _with_variables(self, script: str) -> str:
         return f"set -a; source '{self._variables}'; {script}\nexport -p > '{self._variables}'"
+
+
+def _hear_interrupts() -> None:
+    """Where tests run in the background of a shell, their children would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _await_ready(running: subprocess.Popen[bytes], output: Path) -> None:

@@ -347,6 +347,11 @@ def environment(stub, theirs, tmp_path):
     }
 
 
+def hear_interrupts():
+    """Where tests run in the background of a shell, their children would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(arguments, environment, theirs):
     """A process of the command that has asked one more question."""
     before = len(theirs.bodies(*CHAT))
@@ -356,6 +361,7 @@ def started(arguments, environment, theirs):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - it takes no lock
     )
     deadline = time.monotonic() + 30
     while len(theirs.bodies(*CHAT)) == before:
