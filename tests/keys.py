@@ -10,14 +10,15 @@ from shared.keys import mac_of, new_key
 from shared.scopes import SCOPES
 
 
-def make_key(units: Units, project: str, pepper: str) -> str:
+def make_key(units: Units, project: str, pepper: str, scopes: frozenset[str] = SCOPES) -> str:
     """
-    A key of *project* with all scopes; the project is made as well.
+    A key of *project*; the project is made as well.
 
     Args:
         units: Of the role `app`.
         project: Whose key it is.
         pepper: The value of `api_key_pepper` that is in use.
+        scopes: What it may do.
     """
     key_id, key = new_key()
     with units.open(Context.root(Project(project), "test")) as uow:
@@ -28,7 +29,7 @@ def make_key(units: Units, project: str, pepper: str) -> str:
             key_id=key_id,
             name="test",
             mac=mac_of(key, pepper),
-            scopes=SCOPES,
+            scopes=scopes,
             created_by="test",
             expires_at=None,
         )

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from services.gateway import repository
 from services.gateway.bootstrap import make_process_app
 from services.gateway.settings import GatewaySettings
-from shared.context import Context
-from shared.ids import Project
-from shared.keys import mac_of, new_key
 from shared.process import (
     process_blobs,
     process_secret,
@@ -21,6 +17,7 @@ from shared.process import (
 from shared.rotation import Values
 from shared.scopes import SCOPES
 from shared.testing.upstream import Upstream
+from tests import keys
 
 PEPPER = "pepper-of-the-tests"
 
@@ -80,19 +77,7 @@ def make_key(units):
     """Headers of a new key, by scopes, project and the pepper it is stored under."""
 
     def make(*scopes, project="a", pepper=PEPPER):
-        key_id, key = new_key()
-        with units.open(Context.root(Project(project), "test")) as uow:
-            repository.insert_project(uow.session, uow.project)
-            repository.insert_key(
-                uow.session,
-                uow.project,
-                key_id=key_id,
-                name="test",
-                mac=mac_of(key, pepper),
-                scopes=frozenset(scopes or SCOPES),
-                created_by="test",
-                expires_at=None,
-            )
+        key = keys.make_key(units, project, pepper, frozenset(scopes or SCOPES))
         return {"authorization": f"Bearer {key}"}
 
     return make
