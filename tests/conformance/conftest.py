@@ -27,10 +27,10 @@ from shared.db import Units, make_engine
 from shared.rotation import RotatingSecret
 from shared.settings import CoreSettings
 from shared.testing.receiver import Receiver, receiving
-from tests.conformance import report
+from tests.conformance import report, samples
 from tests.conformance.checks import number_of
 from tests.conformance.report import Outcome
-from tests.conformance.samples import BASE, ended, jsonl, rows, upload
+from tests.conformance.samples import rows
 from tests.keys import make_key
 
 OUTCOMES = pytest.StashKey[list[Outcome]]()
@@ -209,20 +209,6 @@ def second_tuned(live: Live) -> Tuned:
 
 
 def _tuned(asking: openai.OpenAI, given: list[dict[str, object]]) -> Tuned:
-    file = upload(asking, jsonl(given))
-    validation = upload(asking, jsonl(rows(20)[16:]), "validation.jsonl")
-    made = asking.fine_tuning.jobs.create(
-        model=BASE,
-        training_file=file.id,
-        validation_file=validation.id,
-        seed=7,
-        suffix="codes",
-        method={
-            "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": 4}},
-        },
-    )
-    job = ended(asking, made.id)
-    assert job.status == "succeeded", job.error
+    job = samples.tuned(asking, given, rows(20)[16:], epochs=3, suffix="codes")
     assert job.fine_tuned_model
-    return Tuned(job.id, job.fine_tuned_model, file.id)
+    return Tuned(job.id, job.fine_tuned_model, job.training_file)

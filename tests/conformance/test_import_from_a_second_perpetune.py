@@ -19,7 +19,8 @@ import pytest
 from infra.local.home import Home
 from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
-from tests.conformance.samples import BASE, ended, jsonl, rows, upload
+from tests.conformance import samples
+from tests.conformance.samples import jsonl, rows
 
 pytestmark = pytest.mark.slow
 
@@ -57,20 +58,9 @@ def tuned(sides) -> str:
     """The fine-tune of the old provider."""
     given = rows(20)
     with sides[0].client() as client:
-        made = client.fine_tuning.jobs.create(
-            model=BASE,
-            training_file=upload(client, jsonl(given[:14])).id,
-            validation_file=upload(client, jsonl(given[14:]), "validation.jsonl").id,
-            suffix="codes",
-            seed=7,
-            method={
-                "type": "supervised",
-                "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}},
-            },
-        )
-        job = ended(client, made.id)
-    assert job.status == "succeeded", job.error
-    return job.fine_tuned_model
+        return samples.tuned(
+            client, given[:16], given[16:], epochs=2, suffix="codes"
+        ).fine_tuned_model
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from infra.local.home import Home
 from infra.local.settings import LocalSettings, free_ports
 from infra.local.stack import Stack
-from tests.conformance.samples import BASE, ended, jsonl, upload
+from tests.conformance.samples import jsonl, tuned
 from tests.e2e.guide import Reader, copy_checkout, read_blocks
 from tests.e2e.tickets import tickets
 
@@ -49,26 +49,10 @@ def old_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldAccount
         key = Home.at(settings.home).secret("api_key")
         url = f"{settings.gateway_url}/v1"
         with openai.OpenAI(base_url=url, api_key=key, timeout=120) as client:
-            yield OldAccount(url, key, _tuned(client))
-
-
-def _tuned(client: openai.OpenAI) -> str:
-    rows = tickets()
-    made = client.fine_tuning.jobs.create(
-        model=BASE,
-        training_file=upload(client, jsonl(rows[:42])).id,
-        validation_file=upload(client, jsonl(rows[42:]), "validation.jsonl").id,
-        suffix="tickets",
-        seed=7,
-        method={
-            "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}},
-        },
-    )
-    job = ended(client, made.id)
-    assert job.status == "succeeded", job.error
-    assert job.fine_tuned_model
-    return job.fine_tuned_model
+            given = tickets()
+            job = tuned(client, given[:42], given[42:], epochs=2, suffix="tickets")
+            assert job.fine_tuned_model
+            yield OldAccount(url, key, job.fine_tuned_model)
 
 
 @pytest.fixture(scope="module")
