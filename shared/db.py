@@ -129,6 +129,20 @@ class UnitOfWork:
             self._now = self.session.execute(text("SELECT now()")).scalar_one()
         return self._now
 
+    def take_turn(self, act: str, subject: str) -> None:
+        """
+        Wait until nobody else of the project is at this, and keep others waiting until the end of
+        the transaction.
+
+        Args:
+            act: What is done one by one, `<room>.<act>`.
+            subject: To what: an id or a digest.
+        """
+        self.session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+            {"key": f"{act}:{self.project}:{subject}"},
+        )
+
     def emit(self, message: Message, *, due_in_seconds: float = 0.0) -> str:
         """
         Send *message* to every consumer of the catalogue, in this transaction.

@@ -64,14 +64,6 @@ def find_content(uow: UnitOfWork, inference_id: str) -> Row[Any] | None:
     ).one_or_none()
 
 
-def lock_announcing(uow: UnitOfWork, workload_id: str) -> None:
-    """Let a workload's corrections be counted one by one, so that each count sees those before."""
-    uow.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-        {"key": f"feedback.announce:{uow.project}:{workload_id}"},
-    )
-
-
 def count_waiting(uow: UnitOfWork, workload_id: str) -> int:
     """Corrections of the workload that no cycle has learned from."""
     return uow.session.exec(

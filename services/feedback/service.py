@@ -141,7 +141,8 @@ def _record(uow: UnitOfWork, entry: EntryRow, outcome: Outcome) -> str:
 def _announce_correction(uow: UnitOfWork, entry: EntryRow) -> None:
     if entry.correction is None or entry.workload_id is None:
         return
-    repository.lock_announcing(uow, entry.workload_id)
+    # One by one, so that each count sees those before.
+    uow.take_turn("feedback.announce", entry.workload_id)
     waiting = repository.count_waiting(uow, entry.workload_id)
     uow.emit(
         CorrectionRecorded(workload_id=entry.workload_id, feedback_id=entry.id, waiting=waiting)

@@ -119,7 +119,7 @@ def list_jobs(
 
 
 def find_twin(uow: UnitOfWork, request_digest: str, window_seconds: float) -> Job | None:
-    """The newest job the same request made within the window; the caller holds the lock."""
+    """The newest job the same request made within the window; the caller holds the turn."""
     return uow.session.exec(
         select(Job)
         .where(
@@ -137,14 +137,6 @@ def find_job_of_cycle(uow: UnitOfWork, cycle_id: str, dataset_id: str) -> Job | 
     return uow.session.exec(
         select(Job).where(Job.cycle_id == cycle_id, Job.dataset_id == dataset_id)
     ).one_or_none()
-
-
-def lock_request(uow: UnitOfWork, request_digest: str) -> None:
-    """Let equal requests of the project pass one by one: a repetition may overtake the first."""
-    uow.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-        {"key": f"finetuning.create:{uow.project}:{request_digest}"},
-    )
 
 
 def add_event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, text
+from sqlalchemy import ColumnElement, delete, func
 from sqlmodel import col, select
 
 from services.ingestion.domain.findings import Finding
@@ -21,16 +21,8 @@ def add_file(uow: UnitOfWork, row: FileRow) -> None:
     uow.session.refresh(row)
 
 
-def lock_content(uow: UnitOfWork, digest: str) -> None:
-    """Let uploads of the same bytes pass one by one: a repetition may overtake the first."""
-    uow.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-        {"key": f"ingestion.receive:{uow.project}:{digest}"},
-    )
-
-
 def find_twin(uow: UnitOfWork, row: FileRow, window_seconds: float) -> FileRow | None:
-    """The newest file of the same upload within the window; the caller holds the lock."""
+    """The newest file of the same upload within the window; the caller holds the turn."""
     lifetime = row.expires_at - row.created_at if row.expires_at else None
     return uow.session.exec(
         select(FileRow)

@@ -79,7 +79,8 @@ def receive_file(
             digest=digest,
             expires_after_seconds=upload.expires_after_seconds,
         )
-        repository.lock_content(uow, digest)
+        # A repetition may overtake the first.
+        uow.take_turn("ingestion.receive", digest)
         if upload.is_repetition:
             twin = repository.find_twin(uow, row, retry_window_seconds)
             if twin is not None:

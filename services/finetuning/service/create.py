@@ -78,7 +78,8 @@ def create_job(
     names.check_suffix(command.suffix)
     request.check_seed(command.seed)
     check_metadata(command.metadata)
-    repository.lock_request(uow, command.request_digest)
+    # A repetition may overtake the first.
+    uow.take_turn("finetuning.create", command.request_digest)
     if command.is_repetition:
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)
         if twin is not None:

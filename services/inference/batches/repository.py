@@ -34,16 +34,8 @@ def find_file(uow: UnitOfWork, file_id: str) -> StoredFile | None:
     return None if row is None else StoredFile(*row)
 
 
-def lock_request(uow: UnitOfWork, request_digest: str) -> None:
-    """Let equal requests of the project pass one by one: a repetition may overtake the first."""
-    uow.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-        {"key": f"inference.create_batch:{uow.project}:{request_digest}"},
-    )
-
-
 def find_twin(uow: UnitOfWork, request_digest: str, window_seconds: float) -> Batch | None:
-    """The newest batch the same request made within the window; the caller holds the lock."""
+    """The newest batch the same request made within the window; the caller holds the turn."""
     return uow.session.exec(
         select(Batch)
         .where(

@@ -51,7 +51,8 @@ def create_batch(
         Invalid: The file is unknown, not meant for batches, or too large; or it is the metadata.
     """
     check_metadata(command.metadata)
-    repository.lock_request(uow, command.request_digest)
+    # A repetition may overtake the first.
+    uow.take_turn("inference.create_batch", command.request_digest)
     if command.is_repetition:
         twin = repository.find_twin(uow, command.request_digest, retry_window_seconds)
         if twin is not None:

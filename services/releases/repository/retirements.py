@@ -33,14 +33,6 @@ class Dependent:
     name: str
 
 
-def lock(uow: UnitOfWork) -> None:
-    """Let retirements of the project change one after the other, until this transaction ends."""
-    uow.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtext(:project), hashtext('retirements'))"),
-        {"project": uow.project},
-    )
-
-
 def dates(uow: UnitOfWork) -> dict[str, date]:
     """Shutdown dates as they were set, by model."""
     rows = uow.session.execute(text("SELECT model, shutdown_date FROM releases.retirements"))

@@ -39,7 +39,7 @@ def set_shutdown_date(uow: UnitOfWork, model: str, shutdown_date: date) -> Retir
         Conflict: The project has too many retirements.
     """
     _require_future(uow, shutdown_date)
-    retirements.lock(uow)
+    uow.take_turn("releases.retire", "")
     dates = retirements.dates(uow)
     before = dates.get(model)
     if before is None and len(dates) >= MAX_RETIREMENTS:
@@ -62,7 +62,7 @@ def remove_retirement(uow: UnitOfWork, model: str) -> None:
     Raises:
         Missing: No date was set for it.
     """
-    retirements.lock(uow)
+    uow.take_turn("releases.retire", "")
     before = retirements.delete(uow, model)
     if before is None:
         raise Missing(
@@ -101,7 +101,7 @@ def announce_due(uow: UnitOfWork) -> None:
     Idempotent by the announcements, which are made in this transaction, one after the other.
     """
     # Also so that a schedule is not ended while somebody sets a date.
-    retirements.lock(uow)
+    uow.take_turn("releases.retire", "")
     known = list_retirements(uow)
     for each in known:
         if each.ending.due_step is not None:
