@@ -67,13 +67,13 @@ def claim(
     row = session.execute(
         text("""
             WITH found AS (
-                SELECT kind, subject, project, until FROM spine.leases
+                SELECT kind, subject, project, owner AS holder FROM spine.leases
                 WHERE kind = :kind AND (until IS NULL OR until < clock_timestamp())
                     AND project <> ALL(CAST(:passing_over AS text[]))
                 ORDER BY offered_at LIMIT 1 FOR UPDATE SKIP LOCKED),
             expired AS (
                 INSERT INTO spine.lease_expiries AS seen (project, kind, count)
-                SELECT project, kind, 1 FROM found WHERE until IS NOT NULL
+                SELECT project, kind, 1 FROM found WHERE holder IS NOT NULL
                 ON CONFLICT (project, kind) DO UPDATE SET count = seen.count + 1)
             UPDATE spine.leases AS lease
             SET owner = :owner, fence = fence + 1, attempts = attempts + 1,
@@ -172,4 +172,21 @@ def let_go(session: Session, lease: Lease) -> None:
             "WHERE kind = :kind AND subject = :subject AND fence = :fence"
         ),
         {"kind": lease.kind, "subject": lease.subject, "fence": lease.fence},
+    )
+
+
+def set_aside(session: Session, lease: Lease, seconds: float) -> None:
+    """Give the lease back unfinished: in so many *seconds* it may be claimed, behind all others."""
+    session.execute(
+        text("""
+            UPDATE spine.leases SET owner = NULL, offered_at = clock_timestamp(),
+                until = clock_timestamp() + make_interval(secs => :seconds)
+            WHERE kind = :kind AND subject = :subject AND fence = :fence
+        """),
+        {
+            "kind": lease.kind,
+            "subject": lease.subject,
+            "fence": lease.fence,
+            "seconds": seconds,
+        },
     )

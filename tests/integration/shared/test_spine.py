@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -111,6 +113,28 @@ def test_work_of_projects_that_are_passed_over_is_left_alone(units, spine):
         both = [A.project, B.project]
         assert leases.claim(uow.session, "inference.batch", "one", 60, passing_over=both) is None
         assert leases.claim(uow.session, "inference.batch", "one", 60) is not None
+
+
+def test_a_lease_set_aside_rests_and_stands_behind_others(units, spine):
+    for one in (A, B):
+        with units.open(one) as uow:
+            leases.offer(uow, "inference.batch", one.project)
+
+    def claim():
+        with spine.open(A) as uow:
+            return leases.claim(uow.session, "inference.batch", "one", 60)
+
+    first = claim()
+    with spine.open(A) as uow:
+        leases.set_aside(uow.session, first, 0.2)
+    second = claim()
+    assert (second.project, claim()) == (B.project, None)
+    with spine.open(A) as uow:
+        leases.let_go(uow.session, second)
+    time.sleep(0.25)
+    assert [claim().project, claim().project] == [B.project, A.project]
+    with spine.open(A) as uow:
+        assert uow.session.execute(text("SELECT FROM spine.lease_expiries")).all() == []
 
 
 def test_an_expired_lease_is_claimed_by_another_and_the_first_is_fenced(units, spine):
