@@ -77,6 +77,9 @@ class InferenceSettings(BaseServiceSettings):
     batch_total_seconds: Annotated[float, Ge(0.1), Le(3600)] = 300.0
     # How often new batches, and changes of one that is worked on, are looked for.
     batch_poll_seconds: Annotated[float, Ge(0.05), Le(60)] = 1.0
+    # Until a batch is taken up again that something here stands in the way of, and how long its
+    # files may take to be listed before it makes way for others.
+    batch_rest_seconds: Annotated[float, Ge(0.01), Le(600)] = 10.0
     # Starts without progress after which a batch has failed.
     batch_max_attempts: Annotated[int, Ge(1), Le(100)] = 5
     # As for jobs: the openai client gives up a request after 600 s and repeats it twice.

@@ -58,12 +58,15 @@ class BatchRunner:
         self._lease_seconds = lease_seconds
         # One file at a time: reading a large one takes seconds, and a part of every one of them.
         self._files = ThreadPoolExecutor(1, thread_name_prefix="batch-files")
+        # Fewer than the connections that the queue door's look-ups need too.
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="batches")
         self._place = Workplace(
             asker=asker,
             units=units,
             spine=spine,
             blobs=blobs,
             files=self._files,
+            threads=self._threads,
             settings=settings,
             lease_seconds=lease_seconds,
         )
@@ -78,12 +81,13 @@ class BatchRunner:
         for task in self._working.values():
             task.cancel()
         await asyncio.gather(*self._working.values(), return_exceptions=True)
-        self._files.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._files, self._threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _take_up(self) -> None:
         while len(self._working) < self._settings.batch_projects:
             try:
-                lease = await asyncio.to_thread(self._claim, tuple(self._working))
+                lease = await self._place.in_thread(self._claim, tuple(self._working))
             except (Unavailable, SQLAlchemyError) as error:
                 # Whatever it is, the queue door beside it goes on.
                 _log.warning("batches_wait", reason=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from services.inference.batches import repository, working
 from services.inference.batches.asking import Asker, result_of
 from services.inference.batches.domain.questions import FileError, Question, check_questions
-from services.inference.batches.domain.results import CANCELLED, EXPIRED, Result
+from services.inference.batches.domain.results import CANCELLED, EXPIRED, Result, rest_seconds
 from services.inference.batches.domain.states import TERMINAL, State
 from services.inference.batches.files import lines_of, questions_of, write_files
 from services.inference.batches.models import Batch
@@ -32,8 +33,6 @@ T = TypeVar("T")
 
 _ACTOR = "process:door"
 _AGAIN_SECONDS = 1.0
-# After a failure that another door would have as well, for example a full disk.
-_REST_SECONDS = 10.0
 # Answers that are in memory at once while files are written; one of 2,048 embeddings has 25 MB.
 _PAGE = 8
 
@@ -46,7 +45,8 @@ class Workplace:
     Attributes:
         units: As the role `app`; every write is guarded by the lease.
         spine: As the role `spine`, to give back.
-        files: Threads for reading and writing whole files.
+        files: A thread for reading and writing whole files.
+        threads: For all else that blocks; those of the queue door beside it stay free.
         lease_seconds: How long a lease holds after a look.
     """
 
@@ -55,8 +55,12 @@ class Workplace:
     spine: Units
     blobs: BlobStore
     files: Executor
+    threads: Executor
     settings: InferenceSettings
     lease_seconds: float
+
+    async def in_thread(self, act: Callable[..., T], *what: Any) -> T:  # noqa: ANN401 - of any act
+        return await asyncio.get_running_loop().run_in_executor(self.threads, act, *what)
 
 
 async def work_on(place: Workplace, lease: Lease) -> None:
@@ -76,6 +80,7 @@ class _Work:
         self._place = place
         self._lease = lease
         self._context = Context.root(lease.project, _ACTOR)
+        self._attempts = 0
 
     async def carry_out(self) -> None:
         try:
@@ -85,22 +90,48 @@ class _Work:
         except (Invalid, Missing, Corrupt) as error:
             await self._fail(error)
         except PerpetuneError as error:
-            _log.warning("batch_given_back", batch_id=self._lease.subject, reason=error.message)
-            await asyncio.sleep(_REST_SECONDS)
-            await self.give_back()
+            await self._put_off(error)
 
     async def give_back(self) -> None:
-        """Let another door have it at once; should that fail, the lease runs out."""
+        """Let another door have it at once."""
+        await self._release(self._let_go)
+
+    async def _put_off(self, error: PerpetuneError) -> None:
+        """Make way for other batches; what stands in the way again and again fails this one."""
+        settings = self._place.settings
+        is_passing = isinstance(error, Unavailable)
+        if not is_passing and self._attempts >= settings.batch_max_attempts:
+            await self._fail(error)
+            return
+        seconds = rest_seconds(
+            1 if is_passing else self._attempts, first=settings.batch_rest_seconds
+        )
+        _log.warning(
+            "batch_put_off", batch_id=self._lease.subject, seconds=seconds, reason=error.message
+        )
+        await self._release(lambda: self._set_aside(seconds, is_forgiven=is_passing))
+
+    async def _release(self, act: Callable[[], None]) -> None:
+        """Should that fail, the lease runs out."""
         try:
-            await asyncio.to_thread(self._give_back)
+            await self._place.in_thread(act)
         except (LeaseLost, Unavailable) as error:
             _log.info("batch_not_given_back", batch_id=self._lease.subject, reason=error.message)
 
-    def _give_back(self) -> None:
-        with self._place.units.open(self._context) as uow:
-            working.forgive_attempt(uow, self._lease)
+    def _let_go(self) -> None:
+        self._forgive_attempt()
         with self._place.spine.open(self._context) as uow:
             leases.let_go(uow.session, self._lease)
+
+    def _set_aside(self, seconds: float, *, is_forgiven: bool) -> None:
+        if is_forgiven:
+            self._forgive_attempt()
+        with self._place.spine.open(self._context) as uow:
+            leases.set_aside(uow.session, self._lease, seconds)
+
+    def _forgive_attempt(self) -> None:
+        with self._place.units.open(self._context) as uow:
+            working.forgive_attempt(uow, self._lease)
 
     async def _go_through(self) -> None:
         batch = await self._write(self._start)
@@ -119,6 +150,7 @@ class _Work:
         most = self._place.settings.batch_max_attempts
         batch = working.start_batch(uow, self._lease, max_attempts=most)
         if batch is not None:
+            self._attempts = batch.attempts + 1
             self._context = Context(
                 self._lease.project, _ACTOR, batch.correlation_id, causation_id=batch.id
             )
@@ -155,7 +187,8 @@ class _Work:
     async def _ask_all(self, batch: Batch) -> None:
         answered = await self._write(lambda uow: repository.answered_lines(uow, batch.id))
         every = questions_of(self._place.blobs, batch, threading.Event())
-        questions = _Questions(each for each in every if each.line not in answered)
+        unanswered = (each for each in every if each.line not in answered)
+        questions = _Questions(self._place, unanswered)
         # As many as may be asked at once, so that a batch that is alone has all of that.
         count = self._place.settings.batch_concurrency
         askers = [asyncio.create_task(self._ask_some(batch, questions)) for _ in range(count)]
@@ -178,11 +211,26 @@ class _Work:
         if batch.written_at is None:
             written = await self._written(batch)
             await self._write(lambda uow: working.record_files(uow, self._lease, written))
-        while not await self._write(lambda uow: working.are_files_listed(uow, self._lease)):
-            await self._pause()
+        await self._listed()
+        await self._forget_results()
+        await self._write(lambda uow: working.end_batch(uow, self._lease))
+
+    async def _forget_results(self) -> None:
         while await self._write(lambda uow: working.forget_results(uow, self._lease)):
             pass
-        await self._write(lambda uow: working.end_batch(uow, self._lease))
+
+    async def _listed(self) -> None:
+        """
+        Wait until the files can be fetched.
+
+        Raises:
+            Unavailable: That takes its time; another batch may have this one's place.
+        """
+        ends_at = time.monotonic() + self._place.settings.batch_rest_seconds
+        while not await self._write(lambda uow: working.are_files_listed(uow, self._lease)):
+            if time.monotonic() >= ends_at:
+                raise Unavailable("The files are not listed yet.", code="files_not_listed")
+            await self._pause()
 
     async def _written(self, batch: Batch) -> Written:
         if batch.in_progress_at is None:
@@ -212,9 +260,10 @@ class _Work:
             given_up.set()
 
     async def _fail(self, error: PerpetuneError) -> None:
-        """The input file, which was good once, cannot be read any more."""
+        """End a batch that cannot go on: its file is gone, or there is never room for another."""
         found = FileError(error.code, error.message)
         try:
+            await self._forget_results()
             await self._write(lambda uow: working.fail_batch(uow, self._lease, [found]))
         except LeaseLost:
             _log.info("batch_taken_away", batch_id=self._lease.subject)
@@ -226,7 +275,7 @@ class _Work:
         """One transaction, repeated while Postgres is away; every act bears that."""
         while True:
             try:
-                return await asyncio.to_thread(self._write_once, act)
+                return await self._place.in_thread(self._write_once, act)
             except Unavailable as error:
                 _log.warning("batch_waits", batch_id=self._lease.subject, reason=error.message)
                 await asyncio.sleep(_AGAIN_SECONDS)
@@ -239,13 +288,14 @@ class _Work:
 class _Questions:
     """Requests one by one, for several who ask; read in a thread, since a line may be long."""
 
-    def __init__(self, questions: Iterator[Question]) -> None:
+    def __init__(self, place: Workplace, questions: Iterator[Question]) -> None:
+        self._place = place
         self._questions = questions
         self._lock = asyncio.Lock()
 
     async def next(self) -> Question | None:
         async with self._lock:
-            return await asyncio.to_thread(next, self._questions, None)
+            return await self._place.in_thread(next, self._questions, None)
 
 
 async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:

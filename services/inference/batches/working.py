@@ -158,7 +158,7 @@ def are_files_listed(uow: UnitOfWork, lease: Lease) -> bool:
 
 
 def forget_results(uow: UnitOfWork, lease: Lease) -> bool:
-    """Delete answers that the files hold; whether there were any."""
+    """Delete answers that the files hold, or that nobody can have; whether there were any."""
     leases.guard(uow, lease)
     return repository.forget_results(uow, lease.subject, limit=_FORGOTTEN_AT_ONCE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections import Counter
 
@@ -32,6 +33,7 @@ from shared.ids import Project
 from shared.settings import CoreSettings
 from shared.testing.gate import Weather, open_gate
 from shared.testing.upstream import Upstream, hang, refuse, slow
+from tests.faults.small_disk import full, small_disk, why_not
 
 AGAIN = {"x-stainless-retry-count": "1"}
 
@@ -311,6 +313,51 @@ def test_files_are_named_when_they_can_be_fetched(upstream, database, tmp_path, 
         assert (file.purpose, file.status) == ("batch_output", "processed")
         assert file.expires_at == file.created_at + 3_600
         assert file.bytes == len(batches.client().files.content(file.id).content)
+
+
+def test_a_batch_that_waits_for_its_files_makes_way(
+    upstream, database, tmp_path, fast, monkeypatch
+):
+    one_at_a_time = {"batch_poll_seconds": 0.05, "batch_projects": 1, "batch_rest_seconds": 0.1}
+    world = World(tmp_path, upstream.url, InferenceSettings(**one_at_a_time, **fast))
+    with batches_of(world, database, monkeypatch) as batches, batch_door(batches):
+        first = batches.create(lines(1))
+        batches.awaited(first.id, "finalizing")
+        second = batches.create(lines(2), "rival")
+        batches.awaited(second.id, "finalizing", project="rival")
+        with ingestion_worker(batches):
+            for made, project in ((first, "acme"), (second, "rival")):
+                assert batches.awaited(made.id, project=project).status == "completed"
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_disk_without_room_is_waited_for_and_fails_the_batch_in_the_end(
+    upstream, database, tmp_path, fast, monkeypatch
+):
+    settings = {"batch_rest_seconds": 0.01, "batch_max_attempts": 3, "batch_poll_seconds": 0.05}
+    world = World(tmp_path, upstream.url, InferenceSettings(**settings, **fast))
+    disk = tmp_path / "small"
+    with (
+        small_disk(disk, 1 << 20),
+        batches_of(world, database, monkeypatch) as batches,
+        ingestion_worker(batches),
+    ):
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with full(disk), batch_door(batches):
+            failed = batches.awaited(batches.create(lines(1)).id)
+        assert (failed.status, failed.errors.data[0].code) == ("failed", "storage_full")
+        with batches.units.open(Context.root(Project("acme"), "test")) as uow:
+            assert repository.answered_lines(uow, failed.id) == frozenset()
+        with batch_door(batches):
+            with full(disk):
+                made = batches.create(lines(1))
+                await_true(lambda: _is_set_aside(batches))
+            assert batches.awaited(made.id).status == "completed"
+
+
+def _is_set_aside(batches: Batches) -> bool:
+    aside = "SELECT FROM spine.leases WHERE owner IS NULL AND until IS NOT NULL"
+    return bool(batches.rows(aside))
 
 
 def test_the_end_is_told_once_and_leaves_nothing_behind(batches, door):

@@ -13,6 +13,7 @@ from services.inference.batches.domain.results import (
     EXPIRED,
     Result,
     repeat_pause,
+    rest_seconds,
     write_answer,
     write_silence,
 )
@@ -142,3 +143,7 @@ def test_lines_of_the_files_have_openais_form():
     silent = json.loads(write_silence("batch_1f", 8, "b", EXPIRED))
     assert silent["response"] is None
     assert silent["error"]["code"] == "batch_expired"
+
+
+def test_a_batch_that_cannot_go_on_rests_longer_each_time():
+    assert [rest_seconds(n, first=10) for n in (1, 2, 3, 4, 5)] == [10, 100, 1000, 3600, 3600]

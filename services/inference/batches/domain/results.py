@@ -13,6 +13,7 @@ _MOST_TIMEOUTS = 2
 # With the longest pause, an hour and a half.
 _MOST_REPETITIONS = 100
 _LONGEST_PAUSE_SECONDS = 60.0
+_LONGEST_REST_SECONDS = 3_600.0
 
 EXPIRED = (
     "batch_expired",
@@ -60,6 +61,17 @@ def repeat_pause(
         return None
     ceiling = min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
     return min(_LONGEST_PAUSE_SECONDS, retry_after) + chance * ceiling
+
+
+def rest_seconds(attempts: int, *, first: float) -> float:
+    """
+    How long a batch is left alone that cannot go on here, for example because a disk is full.
+
+    Args:
+        attempts: In a row that came to this, at least 1.
+        first: After the first of them; each next one is ten times as long, up to an hour.
+    """
+    return min(_LONGEST_REST_SECONDS, first * 10.0 ** (attempts - 1))
 
 
 def write_answer(batch_id: str, line: int, custom_id: str, result: Result) -> str:
