@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from services.inference.batches.domain.results import Result, repeat_pause
+from services.inference.batches.domain.results import Result, repeat_pause, write_body
 from services.inference.batches.seats import Seats
 from services.inference.core import Answer, Core
 from services.inference.embeddings import Embeddings
@@ -101,7 +100,7 @@ def _pause_after(answer: Answer, failures: int) -> float | None:
 
 def result_of(answer: Answer, request_id: str) -> Result:
     """
-    What is kept of *answer*.
+    What is kept of *answer*; for a thread, since that may take a second.
 
     Args:
         answer: Good or bad.
@@ -110,5 +109,5 @@ def result_of(answer: Answer, request_id: str) -> Result:
     return Result(
         status=answer.status,
         request_id=answer.headers.get("x-inference-id", request_id),
-        body=json.dumps(answer.body, separators=(",", ":")),
+        body=write_body(answer.body),
     )

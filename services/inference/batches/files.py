@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -85,8 +84,6 @@ def write_files(
         errors=bad,
         failed=sheet.failed,
         unanswered=sheet.unanswered,
-        input_tokens=sheet.input_tokens,
-        output_tokens=sheet.output_tokens,
     )
 
 
@@ -101,18 +98,11 @@ class _Sheet:
     errors: IO[str]
     failed: int = 0
     unanswered: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
 
     def write(self, batch_id: str, question: Question, result: Result) -> None:
         file = self.errors if result.is_error else self.output
         file.write(write_answer(batch_id, question.line, question.custom_id, result))
-        if result.is_error:
-            self.failed += 1
-            return
-        usage = json.loads(result.body)["usage"]
-        self.input_tokens += usage["prompt_tokens"]
-        self.output_tokens += usage.get("completion_tokens", 0)
+        self.failed += result.is_error
 
     def pass_over(self, batch_id: str, question: Question, silence: tuple[str, str]) -> None:
         self.errors.write(write_silence(batch_id, question.line, question.custom_id, silence))

@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
-from services.inference.batches.domain.results import Result
+from services.inference.batches.domain.results import Result, Tokens
 from services.inference.batches.domain.states import State, sources_of
 from services.inference.batches.models import Batch, BatchResult
 from shared.db import UnitOfWork
@@ -110,7 +110,7 @@ def update_batch(uow: UnitOfWork, batch_id: str, **values: Any) -> None:  # noqa
     )
 
 
-def add_result(uow: UnitOfWork, batch_id: str, line: int, result: Result) -> bool:
+def add_result(uow: UnitOfWork, batch_id: str, line: int, result: Result, tokens: Tokens) -> bool:
     """Keep the answer to a line and count it; False when the line has one already."""
     added = uow.session.execute(
         insert(BatchResult)
@@ -128,7 +128,9 @@ def add_result(uow: UnitOfWork, batch_id: str, line: int, result: Result) -> boo
     if added.scalar_one_or_none() is None:
         return False
     counter = "failed" if result.is_error else "completed"
-    update_batch(uow, batch_id, attempts=0, **{counter: col(getattr(Batch, counter)) + 1})
+    counted = {counter: 1, "input_tokens": tokens.read, "output_tokens": tokens.written}
+    added_up = {name: col(getattr(Batch, name)) + by for name, by in counted.items()}
+    update_batch(uow, batch_id, attempts=0, **added_up)
     return True
 
 

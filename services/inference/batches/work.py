@@ -13,11 +13,18 @@ from typing import Any, TypeVar
 from services.inference.batches import repository, working
 from services.inference.batches.asking import Asker, result_of
 from services.inference.batches.domain.questions import FileError, Question, check_questions
-from services.inference.batches.domain.results import CANCELLED, EXPIRED, Result, rest_seconds
+from services.inference.batches.domain.results import (
+    CANCELLED,
+    EXPIRED,
+    Result,
+    Tokens,
+    rest_seconds,
+)
 from services.inference.batches.domain.states import TERMINAL, State
 from services.inference.batches.files import lines_of, questions_of, write_files
 from services.inference.batches.models import Batch
 from services.inference.batches.working import NOTHING, Written
+from services.inference.core import Answer
 from services.inference.settings import InferenceSettings
 from shared.blobs import BlobStore
 from shared.context import Context
@@ -202,10 +209,12 @@ class _Work:
             async with self._place.asker.answered(
                 self._lease.project, batch.endpoint, question.body
             ) as answer:
-                await self._record(question.line, result_of(answer, new_id("req")))
+                await self._record(question.line, answer)
 
-    async def _record(self, line: int, result: Result) -> None:
-        await self._write(lambda uow: working.record_result(uow, self._lease, line, result))
+    async def _record(self, line: int, answer: Answer) -> None:
+        result = await self._place.in_thread(result_of, answer, new_id("req"))
+        tokens = Tokens.of(answer.body)
+        await self._write(lambda uow: working.record_result(uow, self._lease, line, result, tokens))
 
     async def _write_down(self, batch: Batch) -> None:
         if batch.written_at is None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from services.inference.batches import repository
 from services.inference.batches.domain.questions import Checked, FileError
-from services.inference.batches.domain.results import Result
+from services.inference.batches.domain.results import Result, Tokens
 from services.inference.batches.domain.states import State, end_of
 from services.inference.batches.models import Batch
 from shared.contracts.batches import BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
@@ -47,18 +47,15 @@ class Written:
     Attributes:
         output: None when no request was answered well; `errors` None when all were.
         failed: Lines of the error file; `unanswered` of them were not asked to the end.
-        input_tokens: Of all answers, as are `output_tokens`.
     """
 
     output: NewFile | None
     errors: NewFile | None
     failed: int
     unanswered: int
-    input_tokens: int
-    output_tokens: int
 
 
-NOTHING = Written(output=None, errors=None, failed=0, unanswered=0, input_tokens=0, output_tokens=0)
+NOTHING = Written(output=None, errors=None, failed=0, unanswered=0)
 
 
 def start_batch(uow: UnitOfWork, lease: Lease, *, max_attempts: int) -> Batch | None:
@@ -115,11 +112,11 @@ def accept_file(uow: UnitOfWork, lease: Lease, checked: Checked) -> None:
     )
 
 
-def record_result(uow: UnitOfWork, lease: Lease, line: int, result: Result) -> None:
+def record_result(uow: UnitOfWork, lease: Lease, line: int, result: Result, tokens: Tokens) -> None:
     """Keep the answer to a line, once; one that comes after a cancellation is dropped."""
     leases.guard(uow, lease)
     if repository.load_batch(uow, lease.subject).state == State.IN_PROGRESS:
-        repository.add_result(uow, lease.subject, line, result)
+        repository.add_result(uow, lease.subject, line, result, tokens)
 
 
 def close_questions(uow: UnitOfWork, lease: Lease) -> None:
@@ -141,8 +138,6 @@ def record_files(uow: UnitOfWork, lease: Lease, written: Written) -> None:
         error_file=_list_file(uow, batch, written.errors, "errors"),
         failed=written.failed,
         unanswered=written.unanswered,
-        input_tokens=written.input_tokens,
-        output_tokens=written.output_tokens,
         written_at=uow.now,
         attempts=0,
     )

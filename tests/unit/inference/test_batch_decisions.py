@@ -12,9 +12,11 @@ from services.inference.batches.domain.questions import check_questions
 from services.inference.batches.domain.results import (
     EXPIRED,
     Result,
+    Tokens,
     repeat_pause,
     rest_seconds,
     write_answer,
+    write_body,
     write_silence,
 )
 from services.inference.batches.domain.states import TERMINAL, TRANSITIONS, State, end_of
@@ -147,3 +149,16 @@ def test_lines_of_the_files_have_openais_form():
 
 def test_a_batch_that_cannot_go_on_rests_longer_each_time():
     assert [rest_seconds(n, first=10) for n in (1, 2, 3, 4, 5)] == [10, 100, 1000, 3600, 3600]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"a": [], "b": {"c": [1]}, "ü": None}, {"data": [{"e": [0.25, -1]}, "x"], "n": 1}]
+)
+def test_an_answer_is_written_as_json_writes_it(body):
+    assert write_body(body) == json.dumps(body, separators=(",", ":"))
+
+
+def test_tokens_are_those_of_a_good_answer():
+    assert Tokens.of({"usage": {"prompt_tokens": 3, "completion_tokens": 2}}) == Tokens(3, 2)
+    assert Tokens.of({"usage": {"prompt_tokens": 3, "total_tokens": 3}}) == Tokens(3, 0)
+    assert Tokens.of({"error": {"code": "x"}}) == Tokens(0, 0)

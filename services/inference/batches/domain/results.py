@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 # What may go better next time. All else is an answer, also where it is an error.
 _PASSING = frozenset({429, 503})
@@ -39,6 +41,31 @@ class Result:
     @property
     def is_error(self) -> bool:
         return self.status != 200
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a line took; nothing where it was not answered well."""
+
+    read: int = 0
+    written: int = 0
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Self:
+        """Of an answer of one of the endpoints, or of an error."""
+        usage = body.get("usage", {})
+        return cls(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+
+
+def write_body(body: Mapping[str, Any]) -> str:
+    """
+    JSON, as `json.dumps` writes it.
+
+    A list of vectors may have 25 MB. Item by item others have their turn in between: a single call
+    would hold the interpreter for a second.
+    """
+    parts = (f"{json.dumps(key)}:{_written(value)}" for key, value in body.items())
+    return "{" + ",".join(parts) + "}"
 
 
 def repeat_pause(
@@ -88,6 +115,12 @@ def write_silence(batch_id: str, line: int, custom_id: str, why: tuple[str, str]
     code, message = why
     error = json.dumps({"code": code, "message": message}, separators=(",", ":"))
     return f'{_head(batch_id, line, custom_id)},"response":null,"error":{error}}}\n'
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(json.dumps(each, separators=(",", ":")) for each in value) + "]"
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _head(batch_id: str, line: int, custom_id: str) -> str:
