@@ -38,6 +38,8 @@ _SEED = 7
 _INTERRUPTED = 130
 # As many as an evaluation takes.
 _MOST_CASES = 1000
+# What they can prove at all, by the rule of three (decision 0022).
+_LEAST_SHARE = 3 / _MOST_CASES
 
 
 def _money(text: str) -> Decimal:
@@ -76,12 +78,15 @@ MachinePrice = Annotated[
     typer.Option(help="Of the machine here, an hour.", parser=_money, metavar="MONEY"),
 ]
 Margin = Annotated[
-    float, typer.Option(help="Exact match may be worse by so much, a share.", min=0.001, max=1)
+    float,
+    typer.Option(help="Exact match may be worse by so much, a share.", min=_LEAST_SHARE, max=1),
 ]
 Agreement = Annotated[
     float,
     typer.Option(
-        help="Share of old answers to be met where no right ones are known.", min=0, max=0.999
+        help="Share of old answers to be met where no right ones are known.",
+        min=0,
+        max=1 - _LEAST_SHARE,
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")]
